@@ -1,0 +1,40 @@
+"""What all wire models share: strict, frozen, camelCase, no floats."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+#: Hex sha256, lower case.
+Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
+#: Non-negative integer of any size as a decimal string without leading zeros.
+IntegerString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,77})\Z")]
+#: A non-negative residual or ratio: "0", or d.ddddde±dd, six significant digits.
+DecimalString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\.[0-9]{5}e[+-][0-9]{2})\Z")]
+#: Any finite decimal number in plain notation, e.g. "-1" or "0.05".
+PlainDecimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?\Z")]
+#: One line of printable text.
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z")]
+#: RFC 3339 time, UTC, whole seconds.
+Timestamp = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z\Z")
+]
+
+
+class WireModel(BaseModel):
+    """Base of everything that is signed or stored: unknown fields and coercions are errors."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        serialize_by_alias=True,
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON-ready form: camelCase keys, tuples as lists, `None` left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
