@@ -1,0 +1,160 @@
+"""From a seed to a latent: the three entropy sources (SPEC.md, "Entropy sources").
+
+`torch-cpu` and `numpy-randomstate` reproduce what services do; the last bits of torch's normal
+numbers depend on the CPU's instruction set. `shake256` is ours and the same to the bit on every
+machine: it is the only source of controls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from deniability.errors import GeneratorError
+from deniability.generators.normal import normal_quantile
+from deniability.wire.generator import EntropySpec, GeneratorSpec, LatentPart
+
+Float64Array = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+
+
+class EntropySource(Protocol):
+    """Maps a seed of the service's seed space to the latent that the service would use."""
+
+    def latent(self, seed: int) -> Float32Array:
+        """Return the latent (d) of `seed`, all parts flattened in order.
+
+        Raises GeneratorError if the seed lies outside 0 … 2^seed_bits - 1.
+        """
+        ...
+
+
+def shake256_uniform(seed: bytes, count: int) -> Float64Array:
+    """Return `count` numbers in (0, 1): (k + 1/2) / 2^52 with k from the SHAKE-256 stream.
+
+    Draw number i takes bytes 8i … 8i + 7 of the stream as a little-endian integer; k is its upper
+    52 bits. So k + 1/2 is exact in float64, and neither 0 nor 1 can occur.
+    """
+    words = np.frombuffer(hashlib.shake_256(seed).digest(8 * count), dtype="<u8")
+    upper = (words >> np.uint64(12)).astype(np.float64)
+    numbers: Float64Array = (upper + 0.5) * 2.0**-52
+    return numbers
+
+
+def shake256_normal(seed: bytes, count: int) -> Float64Array:
+    """Return `count` standard normal numbers (float64), bit-exact on every machine."""
+    return normal_quantile(shake256_uniform(seed, count))
+
+
+def latents_from_seed(spec: GeneratorSpec, seed: bytes) -> Float32Array:
+    """Return the latent (d) that `seed` stands for, by `shake256` whatever the service uses.
+
+    All parts are drawn from one stream in order, each in row-major order of its shape. Controls,
+    and everything that a verifier must re-derive, come from here.
+    """
+    uniform = shake256_uniform(seed, spec.dimension)
+    latent = np.empty(spec.dimension, dtype=np.float32)
+    start = 0
+    for part in spec.latent:
+        stop = start + part.size
+        draws = uniform[start:stop]
+        if part.prior == "normal":
+            latent[start:stop] = normal_quantile(draws)
+        else:
+            low, high = _bounds(part)
+            latent[start:stop] = low + (high - low) * draws
+        start = stop
+    return latent
+
+
+def entropy_source(spec: GeneratorSpec) -> EntropySource:
+    """Return the source that the generator's registration names."""
+    sources: dict[str, type[_Source]] = {
+        "torch-cpu": TorchCpu,
+        "numpy-randomstate": NumpyRandomState,
+        "shake256": Shake256,
+    }
+    return sources[spec.entropy.source](spec)
+
+
+class _Source:
+    """What the three sources share: the check of the seed's range."""
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        self.spec = spec
+
+    def latent(self, seed: int) -> Float32Array:
+        _check_seed(seed, self.spec.entropy)
+        return self._latent(seed)
+
+    def _latent(self, seed: int) -> Float32Array:
+        raise NotImplementedError
+
+
+class TorchCpu(_Source):
+    """`torch.Generator().manual_seed(seed)`, then `torch.randn(1, *shape)` for each part in order.
+
+    A uniform part is `torch.rand(1, *shape) * (high - low) + low` in float32.
+    """
+
+    def _latent(self, seed: int) -> Float32Array:
+        generator = torch.Generator(device="cpu")
+        generator.manual_seed(seed)
+        parts: list[Float32Array] = []
+        for part in self.spec.latent:
+            if part.prior == "normal":
+                numbers = torch.randn(
+                    1, *part.shape, generator=generator, dtype=torch.float32, device="cpu"
+                )
+            else:
+                low, high = _bounds(part)
+                numbers = torch.rand(
+                    1, *part.shape, generator=generator, dtype=torch.float32, device="cpu"
+                )
+                numbers = numbers * (high - low) + low
+            parts.append(numbers.flatten().numpy())
+        return np.concatenate(parts)
+
+
+class NumpyRandomState(_Source):
+    """`numpy.random.RandomState(seed).randn(1, *shape)` for each part in order, as StyleGAN has it.
+
+    A uniform part is `.uniform(low, high, (1, *shape))`. Both are rounded to float32.
+    """
+
+    def _latent(self, seed: int) -> Float32Array:
+        state = np.random.RandomState(seed)
+        parts: list[Float32Array] = []
+        for part in self.spec.latent:
+            if part.prior == "normal":
+                numbers = state.randn(1, *part.shape)
+            else:
+                low, high = _bounds(part)
+                numbers = state.uniform(low, high, (1, *part.shape))
+            parts.append(np.asarray(numbers, dtype=np.float32).ravel())
+        return np.concatenate(parts)
+
+
+class Shake256(_Source):
+    """`latents_from_seed` of the seed as 32 bytes, big-endian."""
+
+    def _latent(self, seed: int) -> Float32Array:
+        return latents_from_seed(self.spec, seed.to_bytes(32, "big"))
+
+
+def _bounds(part: LatentPart) -> tuple[float, float]:
+    """Return the bounds of a uniform part as the nearest float64."""
+    return float(part.low or "0"), float(part.high or "0")
+
+
+def _check_seed(seed: int, entropy: EntropySpec) -> None:
+    if not 0 <= seed < 1 << entropy.seed_bits:
+        raise GeneratorError(
+            "the seed lies outside the generator's seed space",
+            expected=f"0 to 2^{entropy.seed_bits} - 1",
+            found=str(seed),
+        )
