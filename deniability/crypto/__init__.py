@@ -1,0 +1,1 @@
+"""Canonical bytes, digests, trees, keys and signatures: the layer above errors."""

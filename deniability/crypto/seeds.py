@@ -1,0 +1,50 @@
+"""Derived seeds: no seed is chosen, each follows from what it is for (DESIGN section 1)."""
+
+from __future__ import annotations
+
+import hashlib
+
+from deniability.crypto.canonical import canonical_json
+from deniability.errors import CommitmentError
+
+#: Separates these hashes from every other use of SHA-256 here.
+DOMAIN = "deniability/seed/v1"
+
+
+def derive_seed(
+    *,
+    role: str,
+    weights: str,
+    protocol: str,
+    picture: str = "",
+    beacon: str = "",
+    index: int,
+) -> bytes:
+    """Return the 32-byte seed number `index` of a role.
+
+    It is SHA-256 of the RFC 8785 JSON object with exactly the members `beacon`, `domain`,
+    `index` (a decimal string), `picture`, `protocol`, `role` and `weights`.
+
+    Args:
+        role: what the seed is for, e.g. "control" or "restart".
+        weights: content digest of the model's weights, hex (no file names in it).
+        protocol: digest of the frozen protocol, hex.
+        picture: digest of the picture, hex, or "" where there is none.
+        beacon: value of the public beacon round named beforehand, or "".
+        index: 0, 1, 2, … without gaps.
+
+    Raises CommitmentError if `index` is negative.
+
+    """
+    if index < 0:
+        raise CommitmentError("a seed's index is negative", where=role, found=str(index))
+    preimage = {
+        "beacon": beacon,
+        "domain": DOMAIN,
+        "index": str(index),
+        "picture": picture,
+        "protocol": protocol,
+        "role": role,
+        "weights": weights,
+    }
+    return hashlib.sha256(canonical_json(preimage)).digest()
