@@ -1,0 +1,1 @@
+"""Safe decoding to canonical pixels, and observations: an operator and a cell per file."""
