@@ -1,0 +1,202 @@
+"""A network that guesses the latent of a picture: the warm start of every search.
+
+It is trained at registration on nothing but the generator's own outputs (DESIGN section 2, "The
+hard tail"). Validity never rests on it: controls go through the same one. What rests on it is
+power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deniability.errors import CommitmentError
+from deniability.generators.base import Generator
+
+_WIDTHS = (32, 64, 128, 256)  # channels of the strided convolutions
+_NOISE = 4.0 / 255.0  # training pictures get noise up to this, so that JPEG is not foreign
+_HELD_OUT = 512  # outputs on which the guess's error is measured
+
+
+class EncoderNetwork(nn.Module):
+    """Strided convolutions down to at most 4 x 4, then two linear layers.
+
+    Args:
+        channels, height, width: of the pictures, `B x C x H x W in [0, 1]`.
+        dimension: d.
+
+    """
+
+    def __init__(self, channels: int, height: int, width: int, dimension: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        size = (height, width)
+        while max(size) > 4:
+            out = _WIDTHS[min(len(layers) // 2, len(_WIDTHS) - 1)]
+            stride = 4 if max(size) > 64 else 2
+            layers += [nn.Conv2d(channels, out, stride + 2, stride, 1), nn.LeakyReLU(0.2)]
+            channels = out
+            size = (max(1, size[0] // stride), max(1, size[1] // stride))
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(size), nn.Flatten())
+        flat = channels * size[0] * size[1]
+        self.head = nn.Sequential(nn.Linear(flat, 256), nn.LeakyReLU(0.2), nn.Linear(256, dimension))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Guess latents `B x d` of pictures `B x C x H x W in [0, 1]`."""
+        guess: Tensor = self.head(self.features(2 * pictures - 1))
+        return guess
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A trained network with the error of its guess.
+
+    Attributes:
+        network: in evaluation mode.
+        mean, scale: of the prior, `d`; the network works in standardised latents.
+        error: root mean squared error of the guess per latent number on held-out outputs, `d`.
+
+    """
+
+    network: EncoderNetwork
+    mean: Tensor
+    scale: Tensor
+    error: Tensor
+
+    def guess(self, pictures: Tensor) -> Tensor:
+        """Return latents `B x d` for pictures `B x C x H x W in [0, 1]`; not finite becomes the mean."""
+        with torch.no_grad():
+            latents = torch.cat([self.network(part) for part in pictures.split(256)])
+        latents = latents * self.scale + self.mean
+        return torch.where(torch.isfinite(latents), latents, self.mean)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything needed to rebuild it, as named CPU tensors."""
+        named = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        named |= {"mean": self.mean, "scale": self.scale, "error": self.error}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+
+
+def load_encoder(tensors: Mapping[str, Tensor], generator: Generator) -> Encoder:
+    """Rebuild an encoder for `generator` from `Encoder.tensors()`.
+
+    Raises:
+        CommitmentError: the tensors are not those of an encoder for this generator.
+
+    """
+    spec = generator.spec
+    network = EncoderNetwork(spec.channels, spec.height, spec.width, generator.dimension)
+    prefix = "network."
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    try:
+        network.load_state_dict(state)
+        parts = [tensors[name].to(generator.device) for name in ("mean", "scale", "error")]
+    except (KeyError, RuntimeError) as error:
+        raise CommitmentError(
+            "the stored encoder does not fit the model",
+            where="encoder",
+            found=str(error).strip().splitlines()[-1].strip(),
+            hint="Use the files that belong to this registration, or register again.",
+        ) from error
+    network = network.to(generator.device).eval().requires_grad_(False)
+    return Encoder(network, *parts)
+
+
+@dataclass
+class EncoderTraining:
+    """Resumable training: `step` until `done`, `tensors` and `restore` between sessions.
+
+    Args:
+        generator: whose outputs it learns from.
+        seed: 32 derived bytes; fixes initial weights and every batch.
+        outputs: how many own outputs it sees, each once.
+        sample: draws `n` prior latents `n x d` (CPU float32) from a `torch.Generator`.
+
+    """
+
+    generator: Generator
+    seed: bytes
+    outputs: int
+    sample: Callable[[torch.Generator, int], Tensor]
+    batch: int = 128
+
+    def __post_init__(self) -> None:
+        self._device = self.generator.device
+        probe = self.sample(self._stream(2**31), 4096)
+        self.mean = probe.mean(dim=0).to(self._device)
+        self.scale = probe.std(dim=0).clamp_min(1e-6).to(self._device)
+        spec = self.generator.spec
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int.from_bytes(self.seed[:8], "big") >> 1)
+            network = EncoderNetwork(
+                spec.channels, spec.height, spec.width, self.generator.dimension
+            )
+        self.network = network.to(self._device).train()
+        self.total = max(1, self.outputs // self.batch)
+        self.steps = 0
+        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=1e-3, betas=(0.9, 0.99))
+
+    @property
+    def done(self) -> bool:
+        """Whether every output has been seen."""
+        return self.steps >= self.total
+
+    def step(self) -> float:
+        """Take one gradient step on fresh outputs and return its loss (standardised latents)."""
+        stream = self._stream(self.steps)
+        latents = self.sample(stream, self.batch).to(self._device)
+        strength = _NOISE * torch.rand(self.batch, 1, 1, 1, generator=stream)
+        with torch.no_grad():
+            pictures = torch.nan_to_num(self.generator(latents))
+            noise = torch.randn(pictures.shape, generator=stream) * strength
+            pictures = (pictures + noise.to(self._device)).clamp(0, 1)
+        warm = min(1.0, (self.steps + 1) / 50)
+        remaining = 1 - self.steps / self.total
+        for group in self._optimiser.param_groups:
+            group["lr"] = 1e-3 * warm * max(0.02, remaining)
+        loss = (self.network(pictures) - (latents - self.mean) / self.scale).square().mean()
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimiser.step()
+        self.steps += 1
+        return float(loss)
+
+    def finish(self) -> Encoder:
+        """Measure the guess on held-out outputs and freeze the network."""
+        network = self.network.eval().requires_grad_(False)
+        encoder = Encoder(network, self.mean, self.scale, torch.ones_like(self.mean))
+        latents = self.sample(self._stream(2**31 + 1), _HELD_OUT).to(self._device)
+        with torch.no_grad():
+            pictures = torch.cat([self.generator(part) for part in latents.split(128)])
+        error = (encoder.guess(torch.nan_to_num(pictures)) - latents).square().mean(dim=0).sqrt()
+        return Encoder(network, self.mean, self.scale, error)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return weights, optimiser moments and the step count, as CPU tensors."""
+        named = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            for key, value in self._optimiser.state.get(parameter, {}).items():
+                named[f"adam.{key}.{name}"] = torch.as_tensor(value)
+        named["steps"] = torch.tensor(self.steps)
+        return {name: tensor.detach().cpu().clone() for name, tensor in named.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from `tensors()` of an earlier session."""
+        prefix = "network."
+        self.network.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
+        for name, parameter in self.network.named_parameters():
+            self._optimiser.state[parameter] = {
+                key: tensors[f"adam.{key}.{name}"].to("cpu" if key == "step" else self._device)
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        self.steps = int(tensors["steps"])
+
+    def _stream(self, index: int) -> torch.Generator:
+        word = int.from_bytes(self.seed[8:16], "big") ^ index
+        return torch.Generator().manual_seed(word & (2**63 - 1))

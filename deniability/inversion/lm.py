@@ -1,0 +1,165 @@
+"""Batched Levenberg-Marquardt on the cell residual (DESIGN section 2).
+
+Source: Levenberg 1944, Marquardt 1963; damping by trying several λ at once, which costs a few
+forward passes where a Jacobian costs d of them. A restart first aims at the cell's centre (plain
+least squares) and turns to the cell itself, whose satisfied rows drop out of the normal equations,
+when that stops paying.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from deniability.inversion.objective import Objective
+from deniability.inversion.solution import Stop
+from deniability.inversion.solver import State, first_state, keep_best, stop_reasons
+
+#: Trial dampings relative to the current one.
+_TRIALS = (0.03, 0.3, 1.0, 4.0)
+_REJECTED = 16.0  # λ grows by this when no trial lowers the objective
+_SMALLEST, _LARGEST = 1e-9, 1e6  # of λ relative to the mean diagonal of JᵀJ
+_SLOW = 0.05  # least relative decrease that keeps a restart in the centre phase
+_NOISE = 1.3  # ... and how near to the quantisation noise that phase goes
+_STALL = 1e-4  # a step that lowers the objective by less than this share brought nothing
+
+
+@dataclass(frozen=True)
+class LMState(State):
+    """State of Levenberg-Marquardt.
+
+    Attributes:
+        normal: JᵀJ, `B x d x d` float64.
+        gradient: Jᵀr, `B x d` float64.
+        stale: whether those two must be computed anew, `B` bool.
+        damping: λ relative to the mean diagonal of JᵀJ, `B` float64.
+        in_cell: whether the restart aims at the cell rather than its centre, `B` bool.
+        loss: sum of squares of the residual it works on, `B` float64.
+
+    """
+
+    normal: Tensor
+    gradient: Tensor
+    stale: Tensor
+    damping: Tensor
+    in_cell: Tensor
+    loss: Tensor
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """The dense second-order solver, for latents up to a few hundred dimensions.
+
+    Args:
+        max_iterations: Jacobians per restart.
+        damping: first λ, relative to the mean diagonal of JᵀJ.
+        patience: steps without progress after which a restart counts as stalled.
+
+    """
+
+    max_iterations: int
+    damping: float = 1e-2
+    patience: int = 4
+
+    def init(self, objective: Objective, latents: Tensor) -> LMState:
+        """Evaluate the starts `B x d`."""
+        base = first_state(objective, latents)
+        batch, dimension = latents.shape
+        zeros = torch.zeros(batch, dtype=torch.float64, device=latents.device)
+        in_cell = torch.zeros(batch, dtype=torch.bool, device=latents.device)
+        return LMState(
+            **vars(base),
+            normal=zeros[:, None, None].repeat(1, dimension, dimension),
+            gradient=zeros[:, None].repeat(1, dimension),
+            stale=~in_cell,
+            damping=torch.full_like(zeros, self.damping),
+            in_cell=in_cell,
+            loss=_loss(objective.residual(base.values, in_cell)),
+        )
+
+    def step(self, objective: Objective, state: LMState) -> LMState:
+        """Linearise where needed, try the dampings, keep the best trial that lowers the loss."""
+        state = _linearised(objective, state)
+        latents, values, loss, damping = _best_trial(objective, state)
+        accepted = loss < state.loss
+        decrease = torch.where(accepted, 1 - loss / state.loss, torch.zeros_like(loss))
+        latents = torch.where(accepted[:, None], latents, state.latents)
+        values = torch.where(accepted[:, None], values, state.values)
+        loss = torch.where(accepted, loss, state.loss)
+        relative = torch.where(accepted, damping, state.damping * _REJECTED)
+        iterations = state.iterations + 1
+
+        near = loss <= _NOISE * objective.noise() * values.shape[-1]
+        turning = ~state.in_cell & (
+            near | (decrease < _SLOW) | (iterations >= self.max_iterations // 2)
+        )
+        in_cell = state.in_cell | turning
+        loss = torch.where(turning, _loss(objective.residual(values, in_cell)), loss)
+        idle = (decrease < _STALL) & ~turning
+        return replace(
+            state,
+            latents=latents,
+            values=values,
+            **keep_best(objective, state, latents, values),
+            iterations=iterations,
+            stalled=torch.where(idle, state.stalled + 1, torch.zeros_like(state.stalled)),
+            stale=accepted | turning,
+            damping=relative.clamp(_SMALLEST, _LARGEST),
+            in_cell=in_cell,
+            loss=loss,
+        )
+
+    def terminate(self, state: LMState, threshold: float) -> list[Stop | None]:
+        """Apply the shared stop rule."""
+        return stop_reasons(
+            state, threshold, max_iterations=self.max_iterations, patience=self.patience
+        )
+
+
+def _loss(residual: Tensor) -> Tensor:
+    loss = residual.double().square().sum(dim=-1)
+    return torch.where(torch.isfinite(loss), loss, torch.full_like(loss, torch.inf))
+
+
+def _linearised(objective: Objective, state: LMState) -> LMState:
+    """Compute JᵀJ and Jᵀr of the restarts whose iterate has moved."""
+    index = state.stale.nonzero().squeeze(1)
+    if len(index) == 0:
+        return state
+    part = objective.rows(index)
+    residual = part.residual(state.values[index], state.in_cell[index])
+    jacobian = part.jacobian(state.latents[index])
+    # Rows that the cell already satisfies have no say; elsewhere r is zero with probability 0.
+    jacobian = jacobian * ((residual != 0) | ~state.in_cell[index][:, None])[:, :, None]
+    jacobian = torch.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0).double()
+    residual = torch.nan_to_num(residual, nan=0.0, posinf=0.0, neginf=0.0).double()
+    transposed = jacobian.transpose(1, 2)
+    return replace(
+        state,
+        normal=state.normal.index_copy(0, index, transposed @ jacobian),
+        gradient=state.gradient.index_copy(0, index, (transposed @ residual[:, :, None])[:, :, 0]),
+    )
+
+
+def _best_trial(objective: Objective, state: LMState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Solve for every trial damping and return latents, values, loss and damping of the best."""
+    batch, dimension = state.latents.shape
+    factors = torch.tensor(_TRIALS, dtype=torch.float64, device=state.latents.device)
+    damping = (state.damping[:, None] * factors).clamp(_SMALLEST, _LARGEST)
+    scale = state.normal.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-30)
+    shift = torch.eye(dimension, dtype=torch.float64, device=state.latents.device)
+    matrices = state.normal[:, None] + (damping * scale[:, None])[:, :, None, None] * shift
+    factor, info = torch.linalg.cholesky_ex(matrices)
+    step = torch.cholesky_solve(state.gradient[:, None, :, None], factor)[..., 0]
+    step = torch.where((info == 0)[:, :, None] & torch.isfinite(step), step, torch.zeros_like(step))
+    trials = (state.latents[:, None] - step.to(state.latents.dtype)).reshape(-1, dimension)
+
+    repeated = torch.arange(batch, device=trials.device).repeat_interleave(len(_TRIALS))
+    with torch.no_grad():
+        values = objective.forward(trials)
+    residual = objective.rows(repeated).residual(values, state.in_cell[repeated])
+    loss, choice = _loss(residual).reshape(batch, -1).min(dim=1)
+    row = torch.arange(batch, device=trials.device) * len(_TRIALS) + choice
+    return trials[row], values[row], loss, damping.gather(1, choice[:, None])[:, 0]

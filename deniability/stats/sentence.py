@@ -1,0 +1,76 @@
+"""The words of a finding and its scope, generated from what was tested and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deniability.wire.exclusion import Verdict
+from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import Protocol
+
+_NOT_EXAMINED = {
+    "lossless": "edited outputs, and outputs compressed with loss before this file was saved, "
+    "were not examined",
+    "jpeg": "edited outputs, and outputs saved as JPEG more than once, were not examined",
+}
+_OUTPUT = {
+    "lossless": "an unmodified output",
+    "jpeg": "an unmodified, once JPEG-saved, output",
+}
+
+
+def finding_sentence(
+    verdict: Verdict,
+    *,
+    kind: ObservationKind,
+    model_digest: str,
+    protocol: Protocol,
+    pixel_for_pixel: bool,
+    failed: Sequence[str],
+) -> str:
+    """Return the finding in one sentence; it names the model by digest, never by a name."""
+    model = f"the model sha256:{model_digest}"
+    output = _OUTPUT[kind.family]
+    if verdict == "reached":
+        exactly = "pixel for pixel" if pixel_for_pixel else "to within rounding"
+        return (
+            f"Reached: a latent of {model} is shown whose output is the accused picture "
+            f"{exactly}."
+        )
+    if verdict == "excluded":
+        return (
+            f"Excluded: the accused picture is not {output} of {model}, at an error rate of at "
+            f"most {protocol.alpha} (with {protocol.confidence} confidence over "
+            f"{protocol.controls} controls, protocol {protocol.name}); "
+            f"{_NOT_EXAMINED[kind.family]}."
+        )
+    reasons = "; ".join(failed)[:1200]
+    return (
+        f"Inconclusive: whether the accused picture is {output} of {model} was not decided "
+        f"({reasons}); {_NOT_EXAMINED[kind.family]}."
+    )
+
+
+def scope_lines(kind: ObservationKind) -> tuple[str, ...]:
+    """Return what a finding about this kind of file covers and what it does not."""
+    handling = (
+        "Covered: pictures stored without loss exactly as the registered sampler gives them."
+        if kind.family == "lossless"
+        else "Covered: pictures as the registered sampler gives them, saved once as JPEG by an "
+        "encoder that rounds (libjpeg, libjpeg-turbo) with this file's tables and sampling."
+    )
+    return (
+        handling,
+        "The error rate is over this model's randomly drawn, unedited outputs; it says nothing "
+        "about an output that someone chose for being hard to find, or made to be.",
+        "Not covered: edits of any kind (crop, scaling, shift, mirror, colour, blur, noise, "
+        "overlays, screenshots), and compression other than that named above.",
+        "Not covered: another checkpoint, fine-tuning or adapter of the model, image-to-image, "
+        "in-painting, guidance, another sampler or latent prior, a truncation, and any stage "
+        "behind the model such as an upscaler.",
+        "Not covered: outputs hidden in the model on purpose (a backdoor), which no random control "
+        "shows.",
+        "Not shown: that the registered model is the one deployed (deployment not verified).",
+        "Not shown: when the registration was made; it carries no trusted timestamp, and seeds "
+        "could have been ground, since no public beacon entered them.",
+    )

@@ -1,0 +1,243 @@
+"""The rule that turns residuals into a finding (DESIGN section 1), in exact arithmetic.
+
+Writers and the verifier both call `decide`; nothing else in the program knows the rule. A missing
+residual (not finite) counts as infinite: for a control that makes `excluded` harder, and for the
+accused it forbids it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from deniability.stats.binomial import conformal_p, decimal_up, upper_bound, upper_bound_at_most
+from deniability.stats.sentence import finding_sentence
+from deniability.wire.controls import Control, ControlSet
+from deniability.wire.exclusion import (
+    ExactFraction,
+    FamilyFinding,
+    Finding,
+    Gate,
+    GateName,
+    Reached,
+    RestartRecord,
+    Verdict,
+)
+from deniability.wire.numbers import decimal_string_up
+from deniability.wire.protocol import MISMATCH_WAYS, Protocol
+
+#: Rounding error of a pixel, (1/12) step² with a step of 1/127.5: the floor of lossless files.
+LOSSLESS_FLOOR = Fraction(1, 195075)
+
+Infinite = math.inf
+Residual = Fraction | float  # a float only where infinite
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a control set says before any accused picture is looked at.
+
+    Attributes:
+        threshold: statistic at or below which a target counts as reached.
+        floor: of the residual by quantisation.
+        percentile99: of the controls' residuals.
+        allowance: largest residual of an own output produced another way.
+        recovered: controls whose residual is as small as at their true latent.
+
+    """
+
+    threshold: Fraction
+    floor: Fraction
+    percentile99: Residual
+    allowance: Residual
+    recovered: int
+
+    @property
+    def largest(self) -> Residual:
+        """What κ multiplies."""
+        return max(self.percentile99, self.floor, self.allowance)
+
+
+def residual(text: str | None) -> Residual:
+    """Read a residual of the wire; a missing one is infinite."""
+    return Infinite if text is None else Fraction(text)
+
+
+def percentile99(values: Iterable[Residual]) -> Residual:
+    """Return the order statistic of rank max(1, ⌊0.99 n⌋) (numpy's method "lower")."""
+    ordered = sorted(values)
+    return ordered[max(1, len(ordered) * 99 // 100) - 1]
+
+
+def reached_threshold(truths: Sequence[str | None], protocol: Protocol) -> Fraction:
+    """Return the threshold of a kind: the 99th percentile of true residuals, or the resolution.
+
+    Restarts stop there, so it is fixed before the first of them runs. If that percentile is not
+    finite the generator is broken and only the resolution counts.
+    """
+    resolution = Fraction(protocol.resolution)
+    typical = percentile99(residual(text) for text in truths)
+    return resolution if isinstance(typical, float) else max(resolution, typical)
+
+
+def thresholds(controls: ControlSet, protocol: Protocol) -> Thresholds:
+    """Compute the thresholds of a control set."""
+    truths = [control.truth for control in controls.controls]
+    threshold = reached_threshold(truths, protocol)
+    finite = [Fraction(text) for text in truths if text is not None]
+    base = LOSSLESS_FLOOR if controls.kind.family == "lossless" else Fraction(0)
+    return Thresholds(
+        threshold=threshold,
+        floor=max([base, *finite]),
+        percentile99=percentile99(residual(control.residual) for control in controls.controls),
+        allowance=max((residual(m.residual) for m in controls.mismatches), default=Infinite),
+        recovered=sum(
+            is_recovered(control, threshold, protocol) for control in controls.controls
+        ),
+    )
+
+
+def is_recovered(control: Control, threshold: Fraction, protocol: Protocol) -> bool:
+    """Tell whether a control was found: as near as its true latent, or within the threshold."""
+    if control.residual is None or control.truth is None:
+        return False
+    limit = max(Fraction(control.truth), threshold) + Fraction(protocol.resolution)
+    return Fraction(control.residual) <= limit
+
+
+def decide(
+    *,
+    protocol: Protocol,
+    controls: ControlSet,
+    restarts: Sequence[RestartRecord],
+    cautions: Sequence[str],
+    model_digest: str,
+    pixel_for_pixel: bool,
+    share_margin: Fraction = Fraction(1),
+) -> Finding:
+    """Apply the rule.
+
+    Args:
+        protocol: the frozen preset.
+        controls: of the accused file's kind.
+        restarts: the whole trace, in index order.
+        cautions: facts about the file that forbid `excluded`.
+        model_digest: named in the sentence.
+        pixel_for_pixel: whether the best latent's quantised output equals the file.
+        share_margin: factor on the effect margin; a re-check with a tolerance uses more than 1.
+
+    """
+    limits = thresholds(controls, protocol)
+    statistic = min((residual(r.residual) for r in restarts), default=Infinite)
+    best = next((r for r in restarts if residual(r.residual) == statistic), None)
+    reached = statistic <= limits.threshold
+    family = _family(protocol, controls, restarts, cautions, limits, statistic, share_margin)
+    excluded = not reached and all(gate.passed for gate in family.gates)
+    verdict: Verdict = "reached" if reached else "excluded" if excluded else "inconclusive"
+    exact = reached and pixel_for_pixel
+    return Finding(
+        verdict=verdict,
+        tier="reached" if reached else "calibrated",
+        sentence=finding_sentence(
+            verdict,
+            kind=controls.kind,
+            model_digest=model_digest,
+            protocol=protocol,
+            pixel_for_pixel=exact,
+            failed=[gate.reason for gate in family.gates if not gate.passed],
+        ),
+        families=(family,),
+        reached=Reached(restart=best.index, pixel_for_pixel=exact) if reached and best else None,
+    )
+
+
+def _family(
+    protocol: Protocol,
+    controls: ControlSet,
+    restarts: Sequence[RestartRecord],
+    cautions: Sequence[str],
+    limits: Thresholds,
+    statistic: Residual,
+    share_margin: Fraction,
+) -> FamilyFinding:
+    n = len(controls.controls)
+    k = sum(residual(control.residual) >= statistic for control in controls.controls)
+    alpha, confidence = Fraction(protocol.alpha), Fraction(protocol.confidence)
+    bound = decimal_up(upper_bound(k, n, confidence), 6)
+    margin = limits.largest * Fraction(protocol.kappa) * share_margin
+    p = conformal_p(k, n)
+    gates = (
+        _gate(
+            "tail-bound",
+            n == protocol.controls and upper_bound_at_most(k, n, alpha, confidence),
+            f"{k} of {n} controls have a residual at least as large: with {protocol.confidence} "
+            f"confidence at most a share {bound} of own outputs do, where {protocol.alpha} is "
+            f"allowed (with {protocol.controls} controls)",
+        ),
+        _gate(
+            "effect-margin",
+            statistic >= margin and margin != Infinite,
+            f"the residual is {_show(statistic)}, and the least that counts as different is "
+            f"{_show(margin)}",
+        ),
+        _gate(
+            "recall",
+            limits.recovered >= Fraction(protocol.recall) * protocol.controls,
+            f"the search found {limits.recovered} of {n} controls again, where a share of "
+            f"{protocol.recall} is required",
+        ),
+        _gate(
+            "complete-search",
+            _complete(restarts, protocol),
+            f"{_finished(restarts)} of {protocol.restarts} restarts ended with a finite residual",
+        ),
+        _gate(
+            "file-history",
+            not cautions,
+            "; ".join(cautions)[:1900] if cautions else "the file is of a kind that was calibrated",
+        ),
+    )
+    return FamilyFinding(
+        family=controls.kind.family,
+        n=n,
+        k=k,
+        alpha=protocol.alpha,
+        upper_bound=bound,
+        p=ExactFraction(numerator=p.numerator, denominator=p.denominator),
+        statistic=_wire(statistic),
+        threshold=decimal_string_up(limits.threshold),
+        percentile99=_wire(limits.percentile99),
+        floor=decimal_string_up(limits.floor),
+        allowance=_wire(limits.allowance),
+        margin=_wire(margin),
+        recovered=limits.recovered,
+        gates=gates,
+    )
+
+
+def _gate(name: GateName, passed: bool, reason: str) -> Gate:
+    return Gate(name=name, passed=passed, reason=reason)
+
+
+def _finished(restarts: Sequence[RestartRecord]) -> int:
+    return sum(r.residual is not None for r in restarts)
+
+
+def _complete(restarts: Sequence[RestartRecord], protocol: Protocol) -> bool:
+    return len(restarts) == protocol.restarts == _finished(restarts)
+
+
+def _wire(value: Residual) -> str | None:
+    return None if isinstance(value, float) else decimal_string_up(value)
+
+
+def _show(value: Residual) -> str:
+    return "not finite" if isinstance(value, float) else decimal_string_up(value)
+
+
+def complete_mismatches(controls: ControlSet, protocol: Protocol) -> bool:
+    """Tell whether every way of mismatch is there with all its outputs, in order."""
+    expected = [(way, i) for way in MISMATCH_WAYS for i in range(protocol.mismatch_outputs)]
+    return [(m.way, m.index) for m in controls.mismatches] == expected

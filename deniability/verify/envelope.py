@@ -1,0 +1,103 @@
+"""Steps 1 to 5 of SPEC.md: from raw bytes to a statement signed by a trusted key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deniability.crypto.digest import sha256_hex
+from deniability.crypto.dsse import pae
+from deniability.crypto.encoding import b64decode_strict
+from deniability.crypto.keys import PublicKey
+from deniability.errors import SignatureError, StatementError, UncheckedError
+from deniability.verify.parse import parse_model
+from deniability.verify.trust import TrustPolicy
+from deniability.wire.statement import SigstoreBundle, Statement
+
+
+@dataclass(frozen=True)
+class VerifiedStatement:
+    """A statement whose signature was checked; made only by `verify_envelope`.
+
+    Attributes:
+        statement: the parsed payload.
+        payload: the signed bytes it was parsed from.
+        signer: the trusted key that made the signature.
+
+    """
+
+    statement: Statement
+    payload: bytes
+    signer: PublicKey
+
+    @property
+    def payload_digest(self) -> str:
+        """Sha256 (hex) of the signed payload."""
+        return sha256_hex(self.payload)
+
+
+def verify_envelope(
+    raw: bytes, *, trust: TrustPolicy, predicate_type: str, where: str
+) -> VerifiedStatement:
+    """Check form and signature of a bundle or registration.
+
+    Args:
+        raw: the file's bytes.
+        trust: keys chosen by the verifier.
+        predicate_type: the only type accepted.
+        where: name of the file, for messages.
+
+    Raises:
+        ParseError: not a canonical Sigstore bundle.
+        UncheckedError: signed by a key that the verifier does not trust.
+        SignatureError: the signature does not fit the payload or the named key.
+        StatementError: the payload is not a canonical statement of this type.
+
+    """
+    # Step 1: capped, canonical, of the expected form.
+    bundle = parse_model(raw, SigstoreBundle, where=where)
+    envelope = bundle.dsse_envelope
+    signature = envelope.signatures[0]
+    payload = b64decode_strict(envelope.payload, f"{where}: dsseEnvelope.payload")
+    sig = b64decode_strict(signature.sig, f"{where}: dsseEnvelope.signatures.0.sig")
+
+    # Step 2: timestamps are refused rather than ignored, since this version cannot check them.
+    if bundle.verification_material.timestamp_verification_data.rfc3161_timestamps:
+        raise UncheckedError(
+            "the bundle carries timestamps, which this version cannot check",
+            where=f"{where}: verificationMaterial.timestampVerificationData",
+            expected="none",
+            hint="Verify it with the version that wrote it.",
+        )
+
+    # Step 3: the names of the key must agree; they choose among trusted keys and prove nothing.
+    hint = bundle.verification_material.public_key.hint
+    if signature.keyid != hint:
+        raise SignatureError(
+            "the two names of the signing key differ",
+            where=f"{where}: dsseEnvelope.signatures.0.keyid",
+            expected=hint,
+            found=signature.keyid,
+        )
+    signer = next((key for key in trust.keys if key.keyid == hint), None)
+    if signer is None:
+        raise UncheckedError(
+            "signed by a key that you have not chosen to trust",
+            where=where,
+            expected="one of " + (", ".join(k.keyid[:16] for k in trust.keys) or "no keys"),
+            found=f"key {hint}",
+            hint="Get the signer's public key by a way you trust and pass it with --key.",
+        )
+
+    # Step 4: the signature, over the DSSE pre-authentication encoding of the raw payload.
+    signer.verify(sig, pae(envelope.payload_type, payload))
+
+    # Step 5: only now is the payload looked at.
+    statement = parse_model(payload, Statement, where=f"{where}: payload", error=StatementError)
+    if statement.predicate_type != predicate_type:
+        raise StatementError(
+            "another type of statement",
+            where=f"{where}: payload.predicateType",
+            expected=predicate_type,
+            found=statement.predicate_type,
+        )
+    return VerifiedStatement(statement, payload, signer)

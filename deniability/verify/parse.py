@@ -1,0 +1,63 @@
+"""Bytes to types, once, at the edge: sizes and depths are capped before anything is parsed."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from deniability.crypto.canonical import canonical_json, parse_canonical
+from deniability.errors import DeniabilityError, ParseError, StatementError
+from deniability.wire.base import WireModel
+
+#: Largest bundle or registration that is read, bytes.
+MAX_BUNDLE_BYTES = 64 * 2**20
+MAX_DEPTH = 32
+
+ModelT = TypeVar("ModelT", bound=WireModel)
+
+
+def parse_model(
+    raw: bytes,
+    model: type[ModelT],
+    *,
+    where: str,
+    error: type[DeniabilityError] = ParseError,
+) -> ModelT:
+    """Parse canonical JSON bytes into a wire model.
+
+    Raises:
+        error: not canonical JSON, or not of the model's form; the message names the field.
+
+    """
+    parse_canonical(raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=error)
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as invalid:
+        raise _explained(invalid, where, error) from invalid
+
+
+def predicate_of(
+    predicate: object, model: type[ModelT], *, where: str
+) -> ModelT:
+    """Parse the predicate of a statement that has been parsed and verified.
+
+    Raises:
+        StatementError: the predicate is not of the model's form.
+
+    """
+    return parse_model(canonical_json(predicate), model, where=where, error=StatementError)
+
+
+def _explained(
+    invalid: ValidationError, where: str, error: type[DeniabilityError]
+) -> DeniabilityError:
+    first = invalid.errors(include_url=False, include_context=False)[0]
+    path = ".".join(str(step) for step in first["loc"]) or "(whole)"
+    found = repr(first.get("input"))
+    return error(
+        f"field {path}: {first['msg']}",
+        where=where,
+        found=found if len(found) <= 80 else found[:77] + "...",
+        hint="The file was made by another version, or changed after it was signed.",
+    )
