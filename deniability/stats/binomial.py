@@ -87,9 +87,13 @@ def hypergeometric_tail(j: int, m: int, k: int, n: int) -> Fraction:
     _check_count(j, m)
     _check_count(k, n)
     total = j + k
-    most = min(total, m)
-    ways = sum(math.comb(total, i) * math.comb(m + n - total, m - i) for i in range(j, most + 1))
-    return Fraction(ways, math.comb(m + n, m))
+    ways = math.comb(total, j) * math.comb(m + n - total, m - j)  # of J = j
+    tail = 0
+    for i in range(j, min(total, m) + 1):
+        tail += ways
+        # C(total, i) C(m + n - total, m - i) to the next i; exact
+        ways = ways * (total - i) * (m - i) // ((i + 1) * (n - total + i + 1))
+    return Fraction(tail, math.comb(m + n, m))
 
 
 def detection_probability(m: int, alpha: Fraction) -> Fraction:
@@ -120,10 +124,8 @@ def beta_binomial_tail(x: int, trials: int, k: int, n: int) -> Fraction:
         return Fraction(0)
     if k >= n:
         return Fraction(1)
-    return Fraction(
-        sum(_beta_binomial_ways(i, trials, k, n) for i in range(x, trials + 1)),
-        math.comb(trials + n, trials),
-    )
+    every = math.comb(trials + n, trials)
+    return Fraction(every - sum(_beta_binomial_ways(i, trials, k, n) for i in range(x)), every)
 
 
 def beta_binomial_critical(
@@ -140,13 +142,11 @@ def beta_binomial_critical(
     _check_confidence(confidence)
     if k_max >= n:
         return trials
-    allowed = (1 - confidence) * math.comb(trials + n, trials)
-    above, c = 0, trials  # above = ways of X > c
-    while c > 0:
-        above += _beta_binomial_ways(c, trials, k_max, n)
-        if above > allowed:
-            break
-        c -= 1
+    wanted = confidence * math.comb(trials + n, trials)
+    at_most, c = 0, -1  # at_most = ways of X <= c
+    while at_most < wanted:
+        c += 1
+        at_most += _beta_binomial_ways(c, trials, k_max, n)
     return c
 
 
