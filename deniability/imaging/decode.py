@@ -142,8 +142,7 @@ def decode_picture(data: bytes, *, where: str, max_pixels: int = MAX_PIXELS) -> 
             colour_notes, colour_cautions = describe_colour_space(image.info)
             pixels, notes, cautions = canonical_samples(image, container, data, where=where)
             orientation, orientation_notes, orientation_cautions = _orientation(image)
-            if orientation != 1:
-                pixels = _displayed(pixels, orientation)
+            pixels = displayed(pixels, orientation)
     pixels.flags.writeable = False
     return Picture(
         pixels=pixels,
@@ -260,8 +259,10 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...], tuple[str, .
     return value, (note,), (caution,)
 
 
-def _displayed(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """H x W x C as stored to H' x W' x C as displayed."""
+def displayed(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Turn H x W x C as stored into H' x W' x C as displayed, for an EXIF orientation 1 to 8."""
+    if orientation == 1:
+        return pixels
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     turned = np.asarray(image.transpose(_TRANSPOSE[orientation]))
     return np.ascontiguousarray(turned.reshape(turned.shape[0], turned.shape[1], -1))

@@ -123,9 +123,9 @@ def observe(
     extra: tuple[str, ...] = ()
     if picture.format == "JPEG":
         read = observe_jpeg(picture, data, model_channels=channels, where=where, device=device)
-        if read.handling is not None:
+        if read.found is not None:
             cautions = (*picture.cautions, *read.cautions)
-            return Observed(read.handling, read.observations, cautions, picture.transforms)
+            return Observed(*read.found, cautions, picture.transforms)
         extra = read.cautions
     pixels = picture.pixels
     notes: tuple[str, ...] = ()

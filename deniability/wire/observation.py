@@ -17,7 +17,7 @@ from deniability.wire.base import WireModel
 Side = Annotated[int, Field(ge=1, le=65535)]
 #: A JPEG quantisation table in natural (row-major) order: entry 8*u + v divides frequency (u, v).
 Table = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=65535)], ...], Field(min_length=64, max_length=64)
+    tuple[Annotated[int, Field(ge=1, le=255)], ...], Field(min_length=64, max_length=64)
 ]
 
 
