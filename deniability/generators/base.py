@@ -123,7 +123,7 @@ class Generator:
                 torch.split(latents, self._sizes, dim=1), self._shapes, strict=True
             )
         ]
-        pictures = as_pictures(self._run(parts))
+        pictures = self._run(parts)
         spec = self.spec
         if tuple(pictures.shape[-3:]) != (spec.channels, spec.height, spec.width):
             raise GeneratorError(
@@ -171,11 +171,7 @@ class Generator:
 
     def _run(self, parts: Sequence[Tensor]) -> Tensor:
         try:
-            if self.batching == "vmap":
-                return _one_by_one(self._forward, parts)
-            if self.batching == "loop":
-                return _in_a_loop(self._forward, parts)
-            return self._forward(*parts)
+            return run_batched(self._forward, parts, self.batching)
         except (GeneratorError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -251,14 +247,19 @@ def describe_shapes(parts: Sequence[Tensor]) -> str:
     return ", ".join(" x ".join(map(str, part.shape)) for part in parts)
 
 
-def _one_by_one(forward: Forward, parts: Sequence[Tensor]) -> Tensor:
+def run_batched(forward: Forward, parts: Sequence[Tensor], batching: Batching) -> Tensor:
+    """Run a forward pass on R samples the way that it takes them; returns R x C x H x W.
+
+    Whatever the module raises is passed on; GeneratorError if its output is not a picture.
+    """
+    if batching == "together":
+        return as_pictures(forward(*parts))
+    if batching == "loop":
+        rows = zip(*(torch.split(part, 1) for part in parts), strict=True)
+        return torch.cat([as_pictures(forward(*row)) for row in rows])
+
     def single(*sample: Tensor) -> Tensor:
         return as_pictures(forward(*(part.unsqueeze(0) for part in sample))).squeeze(0)
 
     pictures: Tensor = torch.func.vmap(single)(*parts)
     return pictures
-
-
-def _in_a_loop(forward: Forward, parts: Sequence[Tensor]) -> Tensor:
-    rows = zip(*(torch.split(part, 1) for part in parts), strict=True)
-    return torch.cat([as_pictures(forward(*row)) for row in rows])

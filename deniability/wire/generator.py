@@ -7,10 +7,11 @@ and is imported only when the local user names it again (DESIGN section 5).
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from deniability.wire.base import PlainDecimal, Text, WireModel
 
@@ -25,8 +26,15 @@ ModelFormat = Literal["torchscript", "torch-export", "state-dict", "safetensors"
 #: Largest number of seed bits that a source takes.
 MAX_SEED_BITS: dict[str, int] = {"torch-cpu": 64, "numpy-randomstate": 32, "shake256": 256}
 
+
+def _part_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", value):
+        raise ValueError("a name has letters, digits and underscores, 64 at most")
+    return value
+
+
 #: Name of a latent part: an identifier.
-PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
+PartName = Annotated[str, AfterValidator(_part_name)]
 #: One axis of a latent part or of a picture.
 Axis = Annotated[int, Field(ge=1, le=1 << 20)]
 
