@@ -21,7 +21,7 @@ from deniability.inversion.jacobian import Jacobian
 from deniability.inversion.memory import rows_that_fit
 from deniability.inversion.objective import Objective, composed
 from deniability.inversion.solution import Restart, Stop, Trace, cpu_row
-from deniability.inversion.solver import Solver, State
+from deniability.inversion.solver import Solver, State, recorded
 from deniability.inversion.starts import Starts
 
 #: Identifies a restart: (target, index).
@@ -212,7 +212,7 @@ class _Run:
                 self.record(key[0], self._restart(state, row, key[1], reason))
 
     def _restart(self, state: State, row: int, index: int, reason: Stop) -> Restart:
-        statistic = float(state.statistic[row])
+        statistic = recorded(float(state.statistic[row]))
         finite = statistic != float("inf")
         return Restart(
             index=index,

@@ -97,6 +97,11 @@ def keep_best(
     }
 
 
+def recorded(statistic: float) -> float:
+    """Round a statistic as it will be recorded, so that every reader decides on the same number."""
+    return float(f"{statistic:.5e}")
+
+
 def stop_reasons(
     state: State, threshold: float, *, max_iterations: int, patience: int
 ) -> list[Stop | None]:
@@ -106,7 +111,7 @@ def stop_reasons(
         state.statistic.tolist(), state.iterations.tolist(), state.stalled.tolist(), strict=True
     )
     for statistic, iterations, stalled in rows:
-        if statistic <= threshold:
+        if recorded(statistic) <= threshold:
             reasons.append(Stop.REACHED)
         elif statistic == float("inf"):
             reasons.append(Stop.NON_FINITE)

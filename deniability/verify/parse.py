@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import json
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from deniability.crypto.canonical import canonical_json, parse_canonical
+from deniability.crypto.canonical import parse_canonical
 from deniability.errors import DeniabilityError, ParseError, StatementError
 from deniability.wire.base import WireModel
 
@@ -31,22 +32,28 @@ def parse_model(
 
     """
     parse_canonical(raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=error)
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as invalid:
-        raise _explained(invalid, where, error) from invalid
+    return _validated(raw, model, where=where, error=error)
 
 
-def predicate_of(
-    predicate: object, model: type[ModelT], *, where: str
-) -> ModelT:
-    """Parse the predicate of a statement that has been parsed and verified.
+def parse_predicate(predicate: dict[str, Any], model: type[ModelT], *, where: str) -> ModelT:
+    """Parse the predicate of a statement whose bytes were canonical.
 
     Raises:
         StatementError: the predicate is not of the model's form.
 
     """
-    return parse_model(canonical_json(predicate), model, where=where, error=StatementError)
+    return _validated(
+        json.dumps(predicate).encode(), model, where=f"{where}: predicate", error=StatementError
+    )
+
+
+def _validated(
+    raw: bytes, model: type[ModelT], *, where: str, error: type[DeniabilityError]
+) -> ModelT:
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as invalid:
+        raise _explained(invalid, where, error) from invalid
 
 
 def _explained(

@@ -8,18 +8,18 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
 #: Hex sha256, lower case.
-Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
+Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 #: Non-negative integer of any size as a decimal string without leading zeros.
-IntegerString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,77})\Z")]
+IntegerString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,77})$")]
 #: A non-negative residual or ratio: "0", or d.ddddde±dd, six significant digits.
-DecimalString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\.[0-9]{5}e[+-][0-9]{2})\Z")]
+DecimalString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\.[0-9]{5}e[+-][0-9]{2})$")]
 #: Any finite decimal number in plain notation, e.g. "-1" or "0.05".
-PlainDecimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?\Z")]
+PlainDecimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?$")]
 #: One line of printable text.
-Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$")]
 #: RFC 3339 time, UTC, whole seconds.
 Timestamp = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z\Z")
+    str, StringConstraints(pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$")
 ]
 
 

@@ -12,7 +12,7 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 BUNDLE_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
-Base64Text = Annotated[str, Field(max_length=2**28, pattern=r"^[A-Za-z0-9+/]*={0,2}\Z")]
+Base64Text = Annotated[str, Field(max_length=2**28, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 
 
 class Digests(WireModel):

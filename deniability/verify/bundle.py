@@ -1,0 +1,268 @@
+"""Level V0: everything about a bundle that needs neither model nor picture (SPEC.md, steps 1-12).
+
+No I/O happens here and nothing is trusted but the keys that the caller brings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deniability.crypto.canonical import canonical_json
+from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
+from deniability.crypto.keys import PublicKey
+from deniability.crypto.merkle import merkle_root
+from deniability.errors import CommitmentError, StatisticsError
+from deniability.stats.sentence import scope_lines
+from deniability.stats.verdict import complete_mismatches, decide, residual
+from deniability.verify.envelope import VerifiedStatement, verify_envelope
+from deniability.verify.parse import parse_predicate
+from deniability.verify.trust import TrustPolicy
+from deniability.wire.controls import ControlSet
+from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion, RestartRecord
+from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
+from deniability.wire.registration import REGISTRATION_TYPE, ModelDescriptor, Registration
+from deniability.wire.roles import control_seed, mismatch_seed, restart_seed
+from deniability.wire.statement import Subject
+
+
+@dataclass(frozen=True)
+class VerifiedBundle:
+    """A bundle that passed V0. Only `verify_bundle` makes one.
+
+    Attributes:
+        exclusion: the predicate, every number of it recomputed.
+        payload_digest: sha256 (hex) of the signed bytes.
+        signer: the trusted key that signed it.
+
+    """
+
+    exclusion: Exclusion
+    payload_digest: str
+    signer: PublicKey
+
+
+@dataclass(frozen=True)
+class VerifiedRegistration:
+    """A registration that passed the same checks. Only `verify_registration` makes one."""
+
+    registration: Registration
+    payload_digest: str
+    signer: PublicKey
+
+
+def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> VerifiedBundle:
+    """Verify a bundle's bytes at level V0.
+
+    Raises:
+        ParseError, UncheckedError, SignatureError, StatementError: as `verify_envelope`.
+        CommitmentError: a digest, seed, index or root does not follow.
+        StatisticsError: a number or the finding does not follow from the residuals.
+
+    """
+    signed = verify_envelope(raw, trust=trust, predicate_type=EXCLUSION_TYPE, where=where)
+    exclusion = parse_predicate(signed.statement.predicate, Exclusion, where=where)
+    _check_subject(signed, exclusion, where)
+    _check_model(exclusion.model, where)
+    _check_protocol(exclusion.protocol, exclusion.protocol_digest, where)
+    _check_accused(exclusion, where)
+    check_controls(exclusion.controls, exclusion.model, exclusion.protocol, where=where)
+    _check_trace(exclusion, where)
+    _check_finding(exclusion, where)
+    return VerifiedBundle(exclusion, signed.payload_digest, signed.signer)
+
+
+def verify_registration(
+    raw: bytes, *, trust: TrustPolicy, where: str = "registration"
+) -> VerifiedRegistration:
+    """Verify a registration's bytes: signature, model digests, protocol, controls' seeds.
+
+    Raises as `verify_bundle`.
+    """
+    signed = verify_envelope(raw, trust=trust, predicate_type=REGISTRATION_TYPE, where=where)
+    registration = parse_predicate(signed.statement.predicate, Registration, where=where)
+    model = registration.model
+    expected = [Subject.model_validate(_subject(f.name, f.sha256)) for f in model.files]
+    if list(signed.statement.subject) != expected:
+        raise CommitmentError(
+            "the statement's subjects are not the model's files", where=f"{where}: subject"
+        )
+    _check_model(model, where)
+    _check_protocol(registration.protocol, registration.protocol_digest, where)
+    for controls in registration.controls:
+        check_controls(controls, model, registration.protocol, where=where)
+    return VerifiedRegistration(registration, signed.payload_digest, signed.signer)
+
+
+def _subject(name: str, sha256: str) -> dict[str, object]:
+    return {"name": name, "digest": {"sha256": sha256}}
+
+
+def _equal(field: str, expected: object, found: object, where: str) -> None:
+    if expected != found:
+        raise CommitmentError(
+            f"field {field} does not follow from what it commits to",
+            where=where,
+            expected=_short(expected),
+            found=_short(found),
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _check_subject(signed: VerifiedStatement, exclusion: Exclusion, where: str) -> None:
+    # Step 6: the accused file, and nothing else, is the subject.
+    subjects = signed.statement.subject
+    _equal("subject (count)", 1, len(subjects), where)
+    _equal("subject.0.name", exclusion.accused.file.name, subjects[0].name, where)
+    _equal("subject.0.digest", exclusion.accused.file.sha256, subjects[0].digest.sha256, where)
+
+
+def _check_model(model: ModelDescriptor, where: str) -> None:
+    # Step 7: both digests follow from the list of files.
+    files = [FileDigest(f.name, f.size, f.sha256) for f in model.files]
+    _equal("model.files (names)", len(files), len({f.path for f in files}), where)
+    _equal("model.digest", model_digest(files), model.digest, where)
+    weights = sha256_hex(canonical_json(sorted(f.sha256 for f in files)))
+    _equal("model.weights", weights, model.weights, where)
+
+
+def _check_protocol(protocol: Protocol, digest: str, where: str) -> None:
+    # Step 8: a preset that this verifier knows, unchanged.
+    known = PRESETS.get(protocol.name)
+    _equal("protocol", known, protocol, where)
+    _equal("protocolDigest", protocol.digest, digest, where)
+
+
+def _check_accused(exclusion: Exclusion, where: str) -> None:
+    # Step 9: the file's kind fits the file and the model, and is the controls' kind.
+    accused, spec = exclusion.accused, exclusion.generator
+    kind = accused.kind
+    _equal("controls.kind", kind, exclusion.controls.kind, where)
+    _equal(
+        "accused.kind (size)", (kind.height, kind.width), (accused.height, accused.width), where
+    )
+    _equal(
+        "accused.kind (model)",
+        (spec.height, spec.width, spec.channels),
+        (kind.height, kind.width, kind.model_channels),
+        where,
+    )
+    _equal("accused.kind.channels", accused.channels, kind.channels, where)
+    if kind.family == "lossless":
+        _equal("accused.kind.rounding", spec.rounding, kind.rounding, where)
+    if kind.family not in exclusion.protocol.families:
+        _equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
+    _equal("scope", scope_lines(kind), exclusion.scope, where)
+
+
+def check_controls(
+    controls: ControlSet, model: ModelDescriptor, protocol: Protocol, *, where: str
+) -> None:
+    """Step 10: all n controls are there in order, from derived seeds, by this engine.
+
+    Raises:
+        CommitmentError: one is missing, repeated, out of order, or from another seed.
+
+    """
+    digest, kind = protocol.digest, controls.kind.digest()
+    _equal("controls.engine", ENGINE_VERSION, controls.engine, where)
+    _equal("controls (count)", protocol.controls, len(controls.controls), where)
+    for index, control in enumerate(controls.controls):
+        field = f"controls.controls.{index}"
+        _equal(f"{field}.index", index, control.index, where)
+        seed = control_seed(model, digest, kind, index).hex()
+        _equal(f"{field}.seed", seed, control.seed, where)
+        _equal(f"{field}.best", control.residual is None, control.best is None, where)
+        _equal(f"{field}.latent", control.residual is None, control.latent is None, where)
+        if not 1 <= control.restarts <= protocol.restarts:
+            _equal(f"{field}.restarts", f"1 to {protocol.restarts}", control.restarts, where)
+        if control.best is not None and control.best >= control.restarts:
+            _equal(f"{field}.best", f"below {control.restarts}", control.best, where)
+    if not complete_mismatches(controls, protocol):
+        raise CommitmentError(
+            "not every way of mismatch is there with all its outputs, in order",
+            where=f"{where}: controls.mismatches",
+        )
+    for position, mismatch in enumerate(controls.mismatches):
+        seed = mismatch_seed(model, digest, kind, mismatch.index).hex()
+        _equal(f"controls.mismatches.{position}.seed", seed, mismatch.seed, where)
+
+
+def _check_trace(exclusion: Exclusion, where: str) -> None:
+    # Step 11: every restart is there, from its derived seed, and the root commits to all.
+    protocol = exclusion.protocol
+    _equal("restarts (count)", protocol.restarts, len(exclusion.restarts), where)
+    picture = exclusion.accused.file.sha256
+    for index, restart in enumerate(exclusion.restarts):
+        field = f"restarts.{index}"
+        _equal(f"{field}.index", index, restart.index, where)
+        seed = restart_seed(exclusion.model, protocol.digest, picture, index).hex()
+        _equal(f"{field}.seed", seed, restart.seed, where)
+        _check_outcome(restart, field, where)
+    _check_stop_order(exclusion, where)
+    leaves = [canonical_json(restart.to_wire()) for restart in exclusion.restarts]
+    _equal("traceRoot", merkle_root(leaves).hex(), exclusion.trace_root, where)
+
+
+def _check_outcome(restart: RestartRecord, field: str, where: str) -> None:
+    finite = restart.stop not in {"notRun", "nonFinite"}
+    _equal(f"{field}.residual", finite, restart.residual is not None, where)
+    _equal(f"{field}.distance", finite, restart.distance is not None, where)
+    if restart.stop == "notRun":
+        _equal(f"{field}.latent", None, restart.latent, where)
+        _equal(f"{field}.iterations", 0, restart.iterations, where)
+    elif finite:
+        _equal(f"{field}.latent", True, restart.latent is not None, where)
+
+
+def _check_stop_order(exclusion: Exclusion, where: str) -> None:
+    """Restarts run in index order up to the first that reaches the threshold."""
+    threshold = residual(exclusion.finding.families[0].threshold)
+    done = False
+    for index, restart in enumerate(exclusion.restarts):
+        field = f"restarts.{index}.stop"
+        _equal(f"{field} (after a reached one)", done, restart.stop == "notRun", where)
+        if restart.stop != "notRun":
+            reached = residual(restart.residual) <= threshold
+            _equal(field, reached, restart.stop == "reached", where)
+            done = done or reached
+
+
+def _check_finding(exclusion: Exclusion, where: str) -> None:
+    # Step 12: the whole finding is computed again and compared field by field.
+    claimed = exclusion.finding
+    computed = decide(
+        protocol=exclusion.protocol,
+        controls=exclusion.controls,
+        restarts=exclusion.restarts,
+        cautions=exclusion.accused.cautions,
+        model_digest=exclusion.model.digest,
+        pixel_for_pixel=claimed.reached is not None and claimed.reached.pixel_for_pixel,
+    )
+    if claimed == computed:
+        return
+    difference = _first_difference(computed.to_wire(), claimed.to_wire(), "finding")
+    field, expected, found = difference or ("finding", computed, claimed)
+    raise StatisticsError(
+        f"field {field} does not follow from the residuals",
+        where=where,
+        expected=_short(expected),
+        found=_short(found),
+    )
+
+
+def _first_difference(a: object, b: object, path: str) -> tuple[str, object, object] | None:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            if found := _first_difference(a.get(key), b.get(key), f"{path}.{key}"):
+                return found
+        return None
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for index, (left, right) in enumerate(zip(a, b, strict=True)):
+            if found := _first_difference(left, right, f"{path}.{index}"):
+                return found
+        return None
+    return None if a == b else (path, a, b)

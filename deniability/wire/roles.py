@@ -1,0 +1,47 @@
+"""What derived seeds are for. Roles keep the seed domains of training, controls and restarts apart."""
+
+from __future__ import annotations
+
+from deniability.crypto.seeds import derive_seed
+from deniability.wire.registration import ModelDescriptor
+
+ENCODER = "encoder"
+CONTROL = "control"
+CONTROL_RESTART = "control-restart"
+MISMATCH = "mismatch"
+RESTART = "restart"
+
+
+def encoder_seed(model: ModelDescriptor, protocol: str) -> bytes:
+    """Seed of the encoder's initial weights and training batches."""
+    return derive_seed(role=ENCODER, weights=model.weights, protocol=protocol, index=0)
+
+
+def control_seed(model: ModelDescriptor, protocol: str, kind: str, index: int) -> bytes:
+    """Seed of the latent of control `index` for observations of the kind with digest `kind`."""
+    return derive_seed(
+        role=CONTROL, weights=model.weights, protocol=protocol, picture=kind, index=index
+    )
+
+
+def control_restart_seed(
+    model: ModelDescriptor, protocol: str, kind: str, index: int
+) -> bytes:
+    """Seed of a control's restart; `index` is control x restarts + restart."""
+    return derive_seed(
+        role=CONTROL_RESTART, weights=model.weights, protocol=protocol, picture=kind, index=index
+    )
+
+
+def mismatch_seed(model: ModelDescriptor, protocol: str, kind: str, index: int) -> bytes:
+    """Seed of the latent of mismatch output `index`, the same for every way."""
+    return derive_seed(
+        role=MISMATCH, weights=model.weights, protocol=protocol, picture=kind, index=index
+    )
+
+
+def restart_seed(model: ModelDescriptor, protocol: str, picture: str, index: int) -> bytes:
+    """Seed of restart `index` on the accused file with sha256 `picture`."""
+    return derive_seed(
+        role=RESTART, weights=model.weights, protocol=protocol, picture=picture, index=index
+    )
