@@ -24,6 +24,7 @@ from deniability.imaging.jpeg_operator import (
     stored_size,
 )
 from deniability.imaging.jpeg_read import Coefficients, read_own, read_untrusted
+from deniability.imaging.jpeg_variants import NAME, encode_variant
 from deniability.wire.observation import ObservationKind
 
 #: Pillow's names for chroma subsampling.
@@ -52,7 +53,21 @@ class JpegHandling(Handling):
     def save(self, pictures: Pixels) -> Observations:
         """Encode own outputs with the file's tables and sampling, and read the results back."""
         self._check(pictures)
-        files = [self._encode(picture) for picture in self._as_stored(pictures)]
+        return self._read_back([self._encode(picture) for picture in self._as_stored(pictures)])
+
+    def indistinguishable(self, pictures: Pixels) -> dict[str, Observations]:
+        """Own outputs saved by an encoder that the file cannot be told from."""
+        self._check(pictures)
+        kind = self.kind
+        files = encode_variant(
+            self._as_stored(pictures),
+            components=kind.components or "gray",
+            luma=kind.luma_table or (),
+            chroma=kind.chroma_table,
+        )
+        return {NAME: self._read_back(files)}
+
+    def _read_back(self, files: list[bytes]) -> Observations:
         if files:
             self._check_encoder(files[0])
         decoded = [_decode(data) for data in files]
@@ -116,7 +131,7 @@ class JpegHandling(Handling):
         return target.getvalue()
 
     def _check_encoder(self, data: bytes) -> None:
-        """Refuse to go on if this Pillow does not write what it was asked to."""
+        """Refuse to go on if the encoder here does not write what it was asked to."""
         kind = self.kind
         layout = layout_of(read_markers(data, where="own output saved as JPEG"))
         if isinstance(layout, str) or (
@@ -125,8 +140,8 @@ class JpegHandling(Handling):
             layout.chroma_table,
         ) != (kind.components, kind.luma_table, kind.chroma_table):
             raise ImageError(
-                "the JPEG encoder of this Pillow does not write the tables it was given",
-                hint="Install Pillow from its published wheels, which use libjpeg-turbo.",
+                "the JPEG encoder does not write the tables it was given",
+                hint="Install Pillow and jpeglib from their published wheels.",
             )
 
 

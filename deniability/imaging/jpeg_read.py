@@ -21,6 +21,7 @@ import numpy.typing as npt
 from deniability.errors import ImageError
 from deniability.imaging import _jpeg_child
 from deniability.imaging.jpeg_markers import JpegHeader
+from deniability.imaging.jpeg_variants import LOCK
 
 #: Coefficients of one file: all components concatenated, int16, length m.
 Coefficients = npt.NDArray[np.int16]
@@ -133,7 +134,7 @@ def read_own(files: Iterable[bytes]) -> list[Coefficients]:
 
     coefficients = []
     try:
-        with tempfile.TemporaryDirectory(prefix="deniability-") as folder:
+        with LOCK, tempfile.TemporaryDirectory(prefix="deniability-") as folder:
             path = Path(folder) / "own.jpg"
             for data in files:
                 path.write_bytes(data)
