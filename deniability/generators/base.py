@@ -67,7 +67,7 @@ class Generator:
         self.batching: Batching = batching
         self._forward = forward
         self._mantissa: int | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._low, self._high = (float(bound) for bound in spec.output_range)
         self._sizes = [part.size for part in spec.latent]
         self._shapes = [part.shape for part in spec.latent]
@@ -118,7 +118,7 @@ class Generator:
         if self._mantissa is not None:
             latents = round_mantissa(latents, self._mantissa)
         parts = [
-            part.reshape(-1, *shape)
+            part.reshape(len(latents), *shape)
             for part, shape in zip(
                 torch.split(latents, self._sizes, dim=1), self._shapes, strict=True
             )
@@ -157,6 +157,7 @@ class Generator:
         with self._lock:
             tensors = floating_tensors(self.module)
             saved = [tensor.detach().clone() for tensor in tensors]
+            before = self._mantissa
             try:
                 self._mantissa = mantissa_bits
                 with torch.no_grad():
@@ -164,7 +165,7 @@ class Generator:
                         tensor.copy_(round_mantissa(tensor, mantissa_bits))
                 yield
             finally:
-                self._mantissa = None
+                self._mantissa = before
                 with torch.no_grad():
                     for tensor, original in zip(tensors, saved, strict=True):
                         tensor.copy_(original)

@@ -98,7 +98,8 @@ class _Source:
 class TorchCpu(_Source):
     """`torch.Generator().manual_seed(seed)`, then `torch.randn(1, *shape)` for each part in order.
 
-    A uniform part is `torch.rand(1, *shape) * (high - low) + low` in float32.
+    A uniform part is `torch.rand(1, *shape) * (high - low) + low` in float32. Of a seed only the
+    lower 32 bits count: torch drops the others, so there are 2^32 different latents at most.
     """
 
     def _latent(self, seed: int) -> Float32Array:

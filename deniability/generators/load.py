@@ -27,7 +27,7 @@ from deniability.generators.state_dict import finish, load_tensors, load_with_fa
 from deniability.generators.torch_export import load_exported
 from deniability.generators.torchscript import load_torchscript
 from deniability.wire.files import read_capped
-from deniability.wire.generator import MAX_SEED_BITS, GeneratorSpec
+from deniability.wire.generator import DEFAULT_SEED_BITS, GeneratorSpec
 
 __all__ = ["BUILTIN", "ModelOptions", "load_generator"]
 
@@ -173,7 +173,6 @@ def _settle_inputs(
     stated = source.options.parts()
     if all(part.shape is not None for part in stated) and not loaded.certain:
         return probe(loaded, stated, device=device, where=source.where), stated
-    problem: GeneratorError | None = None
     for candidate in loaded.candidates:
         parts = _merge(candidate, stated)
         if parts is None:
@@ -190,9 +189,6 @@ def _settle_inputs(
         except GeneratorError as error:
             if loaded.certain or not error.what.startswith("the model refuses"):
                 raise
-            problem = error
-    if problem is not None and not loaded.candidates:
-        raise problem
     return None, stated
 
 
@@ -247,7 +243,7 @@ def _spec(
                 "rounding": options.rounding or "round",
                 "entropy": {
                     "source": entropy,
-                    "seed_bits": options.seed_bits or MAX_SEED_BITS.get(entropy, 64),
+                    "seed_bits": options.seed_bits or DEFAULT_SEED_BITS.get(entropy, 64),
                 },
                 "format": loaded.format,
                 "factory": loaded.factory,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deniability.errors import GeneratorError
 from deniability.generators.options import ModelOptions, PartOptions
-from deniability.wire.generator import MAX_SEED_BITS
+from deniability.wire.generator import DEFAULT_SEED_BITS
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def example_config(facts: Facts) -> str:
     rounding = options.rounding or "round"
     lines += [f'rounding = "{rounding}"   # or "truncate": how the service makes bytes', ""]
     source = options.entropy_source or "torch-cpu"
-    bits = options.seed_bits or MAX_SEED_BITS.get(source, 64)
+    bits = options.seed_bits or DEFAULT_SEED_BITS.get(source, 64)
     lines += ["[entropy]", f'source = "{source}"', f"seed_bits = {bits}"]
     if facts.needs_factory:
         lines += ["", "[model]", 'factory = "package.module:callable"   # builds the network']

@@ -9,7 +9,7 @@ size = [3, 64, 64]
 rounding = "round"            # or "truncate"
 [entropy]
 source = "torch-cpu"          # or "numpy-randomstate", "shake256"
-seed_bits = 64
+seed_bits = 32
 [model]                       # for files of weights alone
 factory = "package.module:callable"
 state_dict_key = "netG_state_dict"

@@ -25,6 +25,8 @@ EntropyName = Literal["torch-cpu", "numpy-randomstate", "shake256"]
 ModelFormat = Literal["torchscript", "torch-export", "state-dict", "safetensors", "builtin"]
 #: Largest number of seed bits that a source takes.
 MAX_SEED_BITS: dict[str, int] = {"torch-cpu": 64, "numpy-randomstate": 32, "shake256": 256}
+#: Seed bits where none are stated. torch uses only the lower 32 bits of a seed on the CPU.
+DEFAULT_SEED_BITS: dict[str, int] = {"torch-cpu": 32, "numpy-randomstate": 32, "shake256": 64}
 
 
 def _part_name(value: str) -> str:
