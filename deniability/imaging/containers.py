@@ -66,7 +66,7 @@ def inspect_container(data: bytes, *, where: str) -> Container:
     if data.startswith(b"BM"):
         return _bmp(data, where)
     if data.startswith((b"GIF87a", b"GIF89a")):
-        return Container("GIF")
+        return _gif(data, where)
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
         return _ppm(data, where)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
@@ -145,6 +145,40 @@ def _bmp(data: bytes, where: str) -> Container:
             hint="Such a file cannot hold an unmodified output; ask for the original.",
         )
     return Container("BMP", min(bits, 8))
+
+
+def _gif(data: bytes, where: str) -> Container:
+    """Walk the blocks (GIF89a specification): one frame that covers the screen, and a trailer."""
+    if len(data) < 13:
+        raise damaged("the GIF is cut short", where=where)
+    screen, frames = data[6:10], []
+    at = 13 + _gif_palette(data[10])
+    while data[at : at + 1] != b"\x3b":
+        introducer = data[at : at + 1]
+        if introducer == b"\x21":
+            at += 2
+        elif introducer == b"\x2c" and at + 10 < len(data):
+            frames.append(data[at + 1 : at + 9])
+            at += 11 + _gif_palette(data[at + 9])
+        else:
+            raise damaged("the GIF is cut short or has an unknown block", where=where)
+        while data[at : at + 1] not in (b"\0", b""):
+            at += 1 + data[at]
+        at += 1
+    if len(frames) != 1 or frames[0] != b"\0\0\0\0" + screen:
+        raise ImageError(
+            "the GIF is animated, or its frame does not cover it",
+            where=where,
+            expected="one frame that covers the picture",
+            found=f"{len(frames)} frames",
+            hint=SAVE_AS_PNG,
+        )
+    width, height = struct.unpack("<HH", screen)
+    return Container("GIF", size=(width, height))
+
+
+def _gif_palette(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _ppm(data: bytes, where: str) -> Container:
