@@ -1,0 +1,1 @@
+"""Registration, proof and replay: the only writers of bundles."""

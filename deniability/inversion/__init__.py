@@ -1,0 +1,1 @@
+"""The search: objectives, starts, solvers, and the engine that runs many restarts."""

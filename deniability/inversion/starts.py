@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from deniability.generators.base import Generator
-from deniability.generators.entropy import latents_from_seed
-from deniability.generators.normal import shake256_normal
+from deniability.generators.entropy import latents_from_seed, shake256_normal
 from deniability.inversion.encoder import Encoder
 
 #: Noise added to the guess, in units of the encoder's own error, by turns.

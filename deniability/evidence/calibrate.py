@@ -1,0 +1,229 @@
+"""Controls: the model's own outputs, drawn afresh, handled alike, inverted by the same procedure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deniability.evidence.mismatch import measure_mismatches
+from deniability.evidence.procedure import Procedure
+from deniability.evidence.progress import Progress
+from deniability.evidence.state import RestartLog, RunState
+from deniability.evidence.subject import device_class
+from deniability.evidence.tensors import latent_digest
+from deniability.generators.entropy import latents_from_seed
+from deniability.imaging.handling import Handling, Observations
+from deniability.imaging.residual import cell_residual, mean_squared
+from deniability.inversion.solution import Restart, Stop, Trace
+from deniability.stats.verdict import reached_threshold
+from deniability.wire.controls import Control, ControlSet
+from deniability.wire.numbers import decimal_string
+from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import ENGINE_VERSION
+from deniability.wire.roles import control_restart_seed, control_seed
+
+_PICTURES = 64  # forward passes at once outside the engine
+_CHUNK_BYTES = 2**28  # of observations held at once
+
+
+@dataclass(frozen=True)
+class CalibratedSet:
+    """A control set with what it does not carry itself.
+
+    Attributes:
+        controls: as signed.
+        latents: best latent of every control, `n x d` float32; zeros where none was finite.
+
+    """
+
+    controls: ControlSet
+    latents: Tensor
+
+
+def own_pictures(procedure: Procedure, latents: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Make the 8-bit pictures of latents `N x d`: `N x C x H x W` uint8."""
+    generator = procedure.generator
+    with torch.no_grad():
+        parts = [
+            generator.quantise(generator(part.to(generator.device))).cpu()
+            for part in latents.split(_PICTURES)
+        ]
+    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = torch.cat(parts).numpy()
+    return pictures
+
+
+def statistic_at(
+    procedure: Procedure, handling: Handling, observations: Observations, latents: Tensor
+) -> list[float | None]:
+    """Return the statistic of each observation at a given latent `N x d`; None if not finite.
+
+    It is rounded as it is recorded, and below the protocol's resolution it is 0.
+    """
+    generator = procedure.generator
+    resolution = float(procedure.protocol.resolution)
+    values: list[float | None] = []
+    for start in range(0, len(latents), _PICTURES):
+        rows = slice(start, start + _PICTURES)
+        part = observations[rows].to(generator.device)
+        with torch.no_grad():
+            outputs = handling.operator(generator(latents[rows].to(generator.device)))
+        outside = cell_residual(outputs, part.low, part.high, handling.slack)
+        for value in mean_squared(outside).tolist():
+            finite = np.isfinite(value)
+            values.append((0.0 if value < resolution else value) if finite else None)
+    return values
+
+
+def control_latents(
+    procedure: Procedure, kind: ObservationKind
+) -> tuple[list[bytes], Tensor]:
+    """Derive the seeds and true latents `n x d` of a kind's controls."""
+    protocol = procedure.protocol
+    seeds = [
+        control_seed(procedure.model, protocol.digest, kind.digest(), index)
+        for index in range(protocol.controls)
+    ]
+    spec = procedure.generator.spec
+    latents = np.stack([latents_from_seed(spec, seed) for seed in seeds])
+    return seeds, torch.from_numpy(latents)
+
+
+def calibrate(
+    procedure: Procedure,
+    handling: Handling,
+    *,
+    state: RunState | None,
+    progress: Progress,
+    batch_limit: int | None = None,
+) -> CalibratedSet:
+    """Make and invert all controls of one kind, and measure the mismatch allowance.
+
+    Args:
+        procedure: what is calibrated.
+        handling: of the kind.
+        state: where finished restarts are kept; None keeps nothing.
+        progress: is told of every control.
+        batch_limit: most restarts at once.
+
+    """
+    seeds, latents = control_latents(procedure, handling.kind)
+    name = f"controls-{handling.kind.digest()[:16]}"
+    chunk = _chunk(handling, procedure)
+    truths = _truths(procedure, handling, latents, chunk)
+    threshold = reached_threshold(
+        [_wire(value) for value in truths], procedure.protocol
+    )
+    log = RestartLog(state, name)
+    progress.phase("inverting controls", procedure.protocol.controls)
+    traces: list[Trace] = []
+    try:
+        for start in range(0, len(latents), chunk):
+            part = latents[start : start + chunk]
+            traces += _search(
+                procedure, handling, part, start, threshold, log, progress, batch_limit
+            )
+    finally:
+        log.flush()
+    controls = tuple(
+        _control(index, seed, truth, trace)
+        for index, (seed, truth, trace) in enumerate(zip(seeds, truths, traces, strict=True))
+    )
+    mismatches = measure_mismatches(procedure, handling, threshold, progress=progress)
+    return CalibratedSet(
+        ControlSet(
+            kind=handling.kind,
+            device_class=device_class(procedure.generator.device),
+            precision="float32",
+            engine=ENGINE_VERSION,
+            solver=procedure.solver_name,
+            controls=controls,
+            mismatches=mismatches,
+        ),
+        torch.stack([_best_latent(trace, procedure.generator.dimension) for trace in traces]),
+    )
+
+
+def _chunk(handling: Handling, procedure: Procedure) -> int:
+    """How many controls' observations are held at once."""
+    kind = handling.kind
+    one = 4 * 4 * kind.height * kind.width * 3
+    return max(16, min(procedure.protocol.controls, _CHUNK_BYTES // one))
+
+
+def _truths(
+    procedure: Procedure, handling: Handling, latents: Tensor, chunk: int
+) -> list[float | None]:
+    truths: list[float | None] = []
+    for part in latents.split(chunk):
+        observations = handling.save(own_pictures(procedure, part))
+        truths += statistic_at(procedure, handling, observations, part)
+    return truths
+
+
+def _search(
+    procedure: Procedure,
+    handling: Handling,
+    latents: Tensor,
+    start: int,
+    threshold: Fraction,
+    log: RestartLog,
+    progress: Progress,
+    batch_limit: int | None,
+) -> list[Trace]:
+    """Search one chunk of controls, numbered from `start`."""
+    protocol, model = procedure.protocol, procedure.model
+    digest, kind = protocol.digest, handling.kind.digest()
+    observations = handling.save(own_pictures(procedure, latents))
+    count = len(latents)
+    ended = {
+        target
+        for (target, _), restart in log.known.items()
+        if restart.stop is Stop.REACHED
+    }
+
+    def on_restart(target: int, restart: Restart) -> None:
+        log.add(start + target, restart)
+        if restart.stop is Stop.REACHED or restart.index == protocol.restarts - 1:
+            ended.add(start + target)
+            progress.advance(len(ended))
+
+    return procedure.engine(handling, threshold, batch_limit=batch_limit).run(
+        observations,
+        lambda target, index: control_restart_seed(
+            model, digest, kind, (start + target) * protocol.restarts + index
+        ),
+        known={
+            (target - start, index): restart
+            for (target, index), restart in log.known.items()
+            if start <= target < start + count
+        },
+        on_restart=on_restart,
+        on_step=lambda: progress.advance(len(ended)),
+    )
+
+
+def _control(index: int, seed: bytes, truth: float | None, trace: Trace) -> Control:
+    best = trace.best
+    return Control(
+        index=index,
+        seed=seed.hex(),
+        truth=_wire(truth),
+        residual=_wire(best.residual) if best else None,
+        best=best.index if best else None,
+        restarts=sum(r.stop is not Stop.NOT_RUN for r in trace.restarts),
+        iterations=sum(r.iterations for r in trace.restarts),
+        latent=latent_digest(best.latent) if best and best.latent is not None else None,
+    )
+
+
+def _best_latent(trace: Trace, dimension: int) -> Tensor:
+    best = trace.best
+    return best.latent if best and best.latent is not None else torch.zeros(dimension)
+
+
+def _wire(value: float | None) -> str | None:
+    return None if value is None else decimal_string(value)

@@ -1,0 +1,133 @@
+"""The search procedure of a protocol, as the engine runs it: one for controls and accused alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from deniability.evidence.progress import Progress
+from deniability.evidence.state import RestartLog, RunState
+from deniability.evidence.tensors import tensors_digest
+from deniability.generators.base import Generator
+from deniability.imaging.handling import Handling
+from deniability.inversion.adam import Adam
+from deniability.inversion.encoder import Encoder, EncoderTraining, load_encoder
+from deniability.inversion.engine import Engine
+from deniability.inversion.lm import LevenbergMarquardt
+from deniability.inversion.solver import Solver
+from deniability.inversion.starts import Starts
+from deniability.wire.generator import GeneratorSpec
+from deniability.wire.protocol import Protocol
+from deniability.wire.registration import ModelDescriptor
+from deniability.wire.roles import encoder_seed
+
+_SAVE_EVERY = 250  # encoder steps between two writes of the state
+
+SolverName = Literal["levenberg-marquardt", "adam"]
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """Everything that is fixed before a picture is searched for.
+
+    Attributes:
+        generator, model: what is searched.
+        protocol: the preset.
+        encoder: the registered warm start.
+
+    """
+
+    generator: Generator
+    model: ModelDescriptor
+    protocol: Protocol
+    encoder: Encoder | None
+
+    @property
+    def solver_name(self) -> SolverName:
+        """Which solver the protocol prescribes for this latent's size."""
+        dense = self.generator.dimension <= self.protocol.dense_limit
+        return "levenberg-marquardt" if dense else "adam"
+
+    @property
+    def encoder_digest(self) -> str | None:
+        """Digest of the encoder's tensors."""
+        return tensors_digest(self.encoder.tensors()) if self.encoder else None
+
+    def solver(self) -> Solver[Any]:
+        """Build the solver."""
+        if self.solver_name == "adam":
+            return Adam(self.protocol.adam_iterations)
+        return LevenbergMarquardt(self.protocol.iterations)
+
+    def engine(
+        self, handling: Handling, threshold: Fraction, *, batch_limit: int | None = None
+    ) -> Engine:
+        """Build the engine for one kind of observation."""
+        return Engine(
+            generator=self.generator,
+            handling=handling,
+            solver=self.solver(),
+            starts=Starts(self.generator, self.encoder),
+            restarts=self.protocol.restarts,
+            threshold=float(threshold),
+            resolution=float(self.protocol.resolution),
+            batch_limit=batch_limit,
+        )
+
+
+def sample_prior(spec: GeneratorSpec, stream: torch.Generator, count: int) -> Tensor:
+    """Draw prior latents `count x d` float32 for training; never used for controls."""
+    parts = []
+    for part in spec.latent:
+        if part.prior == "normal":
+            parts.append(torch.randn(count, part.size, generator=stream))
+        else:
+            low, high = float(part.low or 0), float(part.high or 1)
+            parts.append(low + (high - low) * torch.rand(count, part.size, generator=stream))
+    return torch.cat(parts, dim=1)
+
+
+def train_encoder(
+    generator: Generator,
+    model: ModelDescriptor,
+    protocol: Protocol,
+    *,
+    state: RunState | None,
+    progress: Progress,
+) -> Encoder | None:
+    """Train the protocol's encoder, going on from `state` where it has been interrupted."""
+    if protocol.encoder_outputs == 0:
+        return None
+    if state is not None and (finished := state.tensors("encoder")) is not None:
+        return load_encoder(finished[0], generator)
+    training = EncoderTraining(
+        generator,
+        encoder_seed(model, protocol.digest),
+        protocol.encoder_outputs,
+        lambda stream, count: sample_prior(generator.spec, stream, count),
+    )
+    if state is not None and (partial := state.tensors("encoder-training")) is not None:
+        training.restore(partial[0])
+    progress.phase("training the encoder on the model's own outputs", training.total)
+    try:
+        while not training.done:
+            training.step()
+            progress.advance(training.steps)
+            if state is not None and training.steps % _SAVE_EVERY == 0:
+                state.save("encoder-training", training.tensors(), {})
+    finally:
+        if state is not None and not training.done and training.steps > 0:
+            state.save("encoder-training", training.tensors(), {})
+    encoder = training.finish()
+    if state is not None:
+        state.save("encoder", encoder.tensors(), {})
+    return encoder
+
+
+def open_log(state: RunState | None, name: str) -> RestartLog:
+    """Open the log of finished restarts of one search."""
+    return RestartLog(state, name)

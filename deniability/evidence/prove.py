@@ -1,0 +1,296 @@
+"""`deny prove`: search the model for the accused picture and sign what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deniability.crypto.canonical import canonical_json
+from deniability.crypto.digest import sha256_hex
+from deniability.crypto.keys import PrivateKey
+from deniability.crypto.merkle import merkle_root
+from deniability.evidence.cache import controls_for, default_cache_folder
+from deniability.evidence.calibrate import CalibratedSet
+from deniability.evidence.progress import Progress, Silent
+from deniability.evidence.register import (
+    OpenRegistration,
+    check_writable,
+    encoder_tensors,
+    sidecar_path,
+    state_folder,
+)
+from deniability.evidence.signing import sign_statement
+from deniability.evidence.state import RestartLog, RunState
+from deniability.evidence.subject import describe_environment, now
+from deniability.evidence.tensors import describe_bytes, latent_digest, write_tensors
+from deniability.generators.base import Generator
+from deniability.imaging.decode import Picture, decode_picture
+from deniability.imaging.observation import Observed, observe
+from deniability.inversion.solution import Restart, Trace
+from deniability.stats.sentence import scope_lines
+from deniability.stats.verdict import decide, thresholds
+from deniability.verify.bundle import VerifiedBundle, verify_bundle
+from deniability.verify.parse import MAX_BUNDLE_BYTES
+from deniability.verify.trust import TrustPolicy
+from deniability.wire.exclusion import (
+    EXCLUSION_TYPE,
+    Accused,
+    Exclusion,
+    RegistrationReference,
+    RestartRecord,
+)
+from deniability.wire.files import read_capped, write_atomic
+from deniability.wire.numbers import decimal_string
+from deniability.wire.registration import FileDescriptor
+from deniability.wire.roles import restart_seed
+
+#: Largest accused file that is read, bytes.
+MAX_IMAGE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """An accused file, read and observed.
+
+    Attributes:
+        file: name and digest as received.
+        picture: decoded.
+        observed: operator, cell and cautions.
+
+    """
+
+    file: FileDescriptor
+    picture: Picture
+    observed: Observed
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What `prove` wrote, verified from disk.
+
+    Attributes:
+        path: of the bundle.
+        verified: the bundle as read back.
+        exhibit: the accused.
+        trace: every restart on it.
+
+    """
+
+    path: Path
+    verified: VerifiedBundle
+    exhibit: Exhibit
+    trace: Trace
+
+
+def read_exhibit(path: Path, generator: Generator) -> Exhibit:
+    """Read an accused file and observe it in a model's output format.
+
+    Raises:
+        InputError: there is no such file, or it is too large.
+        ImageError: it is no picture that can be handled, or not of the model's size.
+
+    """
+    data = read_capped(path, MAX_IMAGE_BYTES, what="picture")
+    picture = decode_picture(data, where=str(path))
+    spec = generator.spec
+    observed = observe(
+        picture,
+        data,
+        channels=spec.channels,
+        height=spec.height,
+        width=spec.width,
+        where=str(path),
+        rounding=spec.rounding,
+        device=generator.device,
+    )
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path.name)
+    return Exhibit(describe_bytes(name, data), picture, observed)
+
+
+def prove(
+    image: Path,
+    opened: OpenRegistration,
+    *,
+    key: PrivateKey,
+    output: Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+    batch_limit: int | None = None,
+) -> Proof:
+    """Search for the accused picture, decide, sign, write, and verify from disk.
+
+    Args:
+        image: the accused file.
+        opened: the model's registration.
+        key: the developer's signing key.
+        output: file for the bundle; latents go beside it.
+        resume: continue an interrupted run for the same output.
+        progress: is told what happens.
+        cache: folder of control sets made on demand; the user's cache folder if None.
+        batch_limit: most restarts at once; the memory decides if None.
+
+    Raises:
+        ImageError: the picture cannot be examined.
+        OutputError: the bundle cannot be written.
+
+    """
+    report = progress or Silent()
+    procedure = opened.procedure
+    exhibit = read_exhibit(image, procedure.generator)
+    check_writable(output)
+    identity = sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
+    state = RunState(state_folder(output), identity, resume=resume)
+    calibrated = controls_for(
+        opened,
+        exhibit.observed.handling,
+        folder=cache or default_cache_folder(),
+        state=state,
+        progress=report,
+        batch_limit=batch_limit,
+    )
+    trace = _search(exhibit, opened, calibrated, state, report, batch_limit)
+    side = sidecar_path(output)
+    data = write_tensors(side, _tensors(opened, calibrated, trace))
+    exclusion = _exclusion(exhibit, opened, calibrated, trace, describe_bytes(side.name, data))
+    raw = sign_statement(
+        exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
+    )
+    write_atomic(output, raw)
+    verified = verify_bundle(
+        read_capped(output, MAX_BUNDLE_BYTES, what="bundle"),
+        trust=TrustPolicy((key.public,)),
+        where=str(output),
+    )
+    state.remove()
+    return Proof(output, verified, exhibit, trace)
+
+
+def _search(
+    exhibit: Exhibit,
+    opened: OpenRegistration,
+    calibrated: CalibratedSet,
+    state: RunState,
+    report: Progress,
+    batch_limit: int | None,
+) -> Trace:
+    procedure = opened.procedure
+    protocol, model = procedure.protocol, procedure.model
+    limits = thresholds(calibrated.controls, protocol)
+    log = RestartLog(state, "accused")
+    report.phase("searching for the accused picture", protocol.restarts)
+
+    def best() -> float | None:
+        return min((r.residual for r in log.known.values() if r.residual is not None), default=None)
+
+    engine = procedure.engine(
+        exhibit.observed.handling, limits.threshold, batch_limit=batch_limit
+    )
+    try:
+        (trace,) = engine.run(
+            exhibit.observed.observations,
+            lambda _, index: restart_seed(model, protocol.digest, exhibit.file.sha256, index),
+            known=dict(log.known),
+            on_restart=log.add,
+            on_step=lambda: report.advance(len(log.known), best=best()),
+        )
+    finally:
+        log.flush()
+    return trace
+
+
+def _exclusion(
+    exhibit: Exhibit,
+    opened: OpenRegistration,
+    calibrated: CalibratedSet,
+    trace: Trace,
+    latents: FileDescriptor,
+) -> Exclusion:
+    procedure, registration = opened.procedure, opened.verified.registration
+    protocol, observed = procedure.protocol, exhibit.observed
+    restarts = tuple(
+        _record(r, restart_seed(procedure.model, protocol.digest, exhibit.file.sha256, r.index))
+        for r in trace.restarts
+    )
+    finding = decide(
+        protocol=protocol,
+        controls=calibrated.controls,
+        restarts=restarts,
+        cautions=observed.cautions,
+        model_digest=procedure.model.digest,
+        pixel_for_pixel=is_pixel_for_pixel(procedure.generator, exhibit, trace.best),
+    )
+    picture, kind = exhibit.picture, observed.handling.kind
+    return Exclusion(
+        finding=finding,
+        scope=scope_lines(kind),
+        accused=Accused(
+            file=exhibit.file,
+            format=picture.format,
+            width=picture.width,
+            height=picture.height,
+            channels=kind.channels,
+            pixels=picture.canonical_digest,
+            transforms=observed.transforms,
+            cautions=observed.cautions,
+            kind=kind,
+        ),
+        model=procedure.model,
+        generator=procedure.generator.spec,
+        registration=RegistrationReference(
+            payload=opened.verified.payload_digest, created_at=registration.created_at
+        ),
+        protocol=protocol,
+        protocol_digest=protocol.digest,
+        encoder=procedure.encoder_digest,
+        controls=calibrated.controls,
+        restarts=restarts,
+        trace_root=merkle_root([canonical_json(r.to_wire()) for r in restarts]).hex(),
+        latents=latents,
+        environment=describe_environment(procedure.generator.device),
+        created_at=now(),
+    )
+
+
+def _record(restart: Restart, seed: bytes) -> RestartRecord:
+    return RestartRecord(
+        index=restart.index,
+        seed=seed.hex(),
+        start=restart.start,  # type: ignore[arg-type] # pydantic checks the word
+        stop=restart.stop.value,
+        residual=None if restart.residual is None else decimal_string(restart.residual),
+        distance=None if restart.distance is None else decimal_string(restart.distance),
+        iterations=restart.iterations,
+        latent=None if restart.latent is None else latent_digest(restart.latent),
+    )
+
+
+def _tensors(
+    opened: OpenRegistration, calibrated: CalibratedSet, trace: Trace
+) -> dict[str, torch.Tensor]:
+    """Name the sidecar's tensors: `restarts` has a row for each restart that was run, in order."""
+    run = [r.latent for r in trace.restarts if r.latent is not None]
+    return encoder_tensors(opened.procedure) | {
+        "restarts": torch.stack(run),
+        "controls": calibrated.latents,
+    }
+
+
+def is_pixel_for_pixel(generator: Generator, exhibit: Exhibit, best: Restart | None) -> bool:
+    """Tell whether the best latent's output, quantised and handled alike, is the accused picture.
+
+    For a JPEG: whether it decodes to the same pixels after being saved with the file's tables.
+    """
+    if best is None or best.latent is None:
+        return False
+    with torch.no_grad():
+        output = generator.quantise(generator(best.latent[None].to(generator.device)))
+    handled = exhibit.observed.handling.save(output.cpu().numpy())
+    wanted = exhibit.observed.observations
+    return bool(
+        np.array_equal(handled.pixels.numpy(), wanted.pixels.numpy())
+        and torch.equal(handled.centre, wanted.centre)
+    )

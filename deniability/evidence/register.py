@@ -1,0 +1,233 @@
+"""`deny register`: model, sampler, protocol, encoder and controls, fixed and signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from deniability.crypto.canonical import canonical_json
+from deniability.crypto.digest import sha256_hex
+from deniability.crypto.keys import PrivateKey
+from deniability.evidence.calibrate import CalibratedSet, calibrate
+from deniability.evidence.procedure import Procedure, train_encoder
+from deniability.evidence.progress import Progress, Silent
+from deniability.evidence.signing import sign_statement
+from deniability.evidence.state import RunState
+from deniability.evidence.subject import describe_environment, describe_model, now
+from deniability.evidence.tensors import describe_bytes, read_sidecar, write_tensors
+from deniability.generators.base import Generator
+from deniability.imaging.observation import build_handling, lossless_kind
+from deniability.inversion.encoder import load_encoder
+from deniability.errors import CommitmentError, InputError
+from deniability.verify.bundle import VerifiedRegistration, verify_registration
+from deniability.verify.parse import MAX_BUNDLE_BYTES
+from deniability.verify.trust import TrustPolicy
+from deniability.wire.files import read_capped, write_atomic
+from deniability.wire.generator import GeneratorSpec
+from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import ENGINE_VERSION, Protocol
+from deniability.wire.registration import REGISTRATION_TYPE, Registration
+
+_ENCODER_PREFIX = "encoder."
+
+
+@dataclass(frozen=True)
+class OpenRegistration:
+    """A verified registration with the model loaded: all that `prove` needs.
+
+    Attributes:
+        verified: the registration as signed.
+        procedure: generator, protocol and encoder.
+        sets: control sets with their latents, by the digest of their kind.
+
+    """
+
+    verified: VerifiedRegistration
+    procedure: Procedure
+    sets: dict[str, CalibratedSet]
+
+
+def registration_path(model: str) -> Path:
+    """Return where a model's registration goes by default: beside it, MODEL.registration.json."""
+    path = Path(model)
+    if model in {"builtin", "builtin-twin"}:
+        return Path(f"{model}.registration.json")
+    return path.with_name(f"{path.name}.registration.json")
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return where the tensors that belong to a JSON file go: NAME.latents.safetensors."""
+    return path.with_name(f"{path.name.removesuffix('.json')}.latents.safetensors")
+
+
+def state_folder(path: Path) -> Path:
+    """Return where the state of an interrupted run for this output is kept."""
+    return path.with_name(f".{path.name}.state")
+
+
+def standard_kind(spec: GeneratorSpec) -> ObservationKind:
+    """Return the kind of observation that depends on no file: the model's own pixels, lossless."""
+    return lossless_kind(
+        channels=spec.channels, height=spec.height, width=spec.width, rounding=spec.rounding
+    )
+
+
+def register(
+    generator: Generator,
+    *,
+    protocol: Protocol,
+    key: PrivateKey,
+    output: Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    batch_limit: int | None = None,
+) -> OpenRegistration:
+    """Register a model: train its encoder, calibrate, sign, write, and verify what was written.
+
+    Args:
+        generator: the loaded model.
+        protocol: a preset.
+        key: the developer's signing key.
+        output: file for the registration; tensors go beside it.
+        resume: continue an interrupted run for the same output.
+        progress: is told what happens.
+        batch_limit: most restarts at once; the memory decides if None.
+
+    Raises:
+        GeneratorError: the model cannot be run or differentiated.
+        OutputError: a file cannot be written; nothing of an earlier registration is lost.
+
+    """
+    report = progress or Silent()
+    check_writable(output)
+    model = describe_model(generator)
+    spec = generator.spec
+    identity = sha256_hex(
+        canonical_json(
+            {
+                "engine": ENGINE_VERSION,
+                "generator": spec.to_wire(),
+                "model": model.to_wire(),
+                "protocol": protocol.digest,
+                "device": generator.device.type,
+            }
+        )
+    )
+    state = RunState(state_folder(output), identity, resume=resume)
+    encoder = train_encoder(generator, model, protocol, state=state, progress=report)
+    procedure = Procedure(generator, model, protocol, encoder)
+    handling = build_handling(standard_kind(spec), device=generator.device)
+    calibrated = calibrate(
+        procedure, handling, state=state, progress=report, batch_limit=batch_limit
+    )
+    tensors = encoder_tensors(procedure) | {"controls.0": calibrated.latents}
+    side = sidecar_path(output)
+    registration = Registration(
+        model=model,
+        generator=spec,
+        protocol=protocol,
+        protocol_digest=protocol.digest,
+        encoder=procedure.encoder_digest,
+        controls=(calibrated.controls,),
+        sidecar=describe_bytes(side.name, write_tensors(side, tensors)),
+        environment=describe_environment(generator.device),
+        created_at=now(),
+    )
+    raw = sign_statement(
+        registration, predicate_type=REGISTRATION_TYPE, subjects=model.files, key=key
+    )
+    write_atomic(output, raw)
+    opened = open_registration(output, generator, trust=TrustPolicy((key.public,)))
+    state.remove()
+    return opened
+
+
+def check_writable(output: Path) -> None:
+    """Find out before hours of work whether the output can be written.
+
+    Raises:
+        OutputError: it cannot.
+
+    """
+    probe = output.with_name(f".{output.name}.probe")
+    if output.is_dir():
+        write_atomic(output, b"")  # refuses with the right words
+    write_atomic(probe, b"")
+    probe.unlink(missing_ok=True)
+
+
+def encoder_tensors(procedure: Procedure) -> dict[str, Tensor]:
+    """Return the encoder's tensors under the names they have in sidecars."""
+    if procedure.encoder is None:
+        return {}
+    return {_ENCODER_PREFIX + k: v for k, v in procedure.encoder.tensors().items()}
+
+
+def procedure_from(
+    generator: Generator,
+    protocol: Protocol,
+    tensors: dict[str, Tensor],
+    expected_encoder: str | None,
+    *,
+    where: str,
+) -> Procedure:
+    """Rebuild a procedure from a sidecar's tensors.
+
+    Raises:
+        CommitmentError: the encoder is not the one that was signed.
+
+    """
+    prefix = _ENCODER_PREFIX
+    named = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    encoder = load_encoder(named, generator) if named else None
+    procedure = Procedure(generator, describe_model(generator), protocol, encoder)
+    if procedure.encoder_digest != expected_encoder:
+        raise CommitmentError(
+            "not the encoder that was signed",
+            where=where,
+            expected=str(expected_encoder),
+            found=str(procedure.encoder_digest),
+        )
+    return procedure
+
+
+def open_registration(path: Path, generator: Generator, *, trust: TrustPolicy) -> OpenRegistration:
+    """Read, verify and open a registration for a loaded model.
+
+    Raises:
+        InputError: there is no such file, or it registers another model or another sampler.
+        DeniabilityError: as `verify_registration` and `read_sidecar`.
+
+    """
+    raw = read_capped(path, MAX_BUNDLE_BYTES, what="registration")
+    verified = verify_registration(raw, trust=trust, where=str(path))
+    registration = verified.registration
+    model = describe_model(generator)
+    if registration.model != model:
+        raise InputError(
+            "this registration is of another model",
+            where=str(path),
+            expected=f"model sha256:{model.digest}",
+            found=f"sha256:{registration.model.digest}",
+            hint="Register the model that is accused, or name its registration.",
+        )
+    if registration.generator != generator.spec:
+        raise InputError(
+            "the model is described otherwise than it was registered",
+            where=str(path),
+            expected=str(registration.generator.to_wire()),
+            found=str(generator.spec.to_wire()),
+            hint="Restore generator.toml as it was, or register again.",
+        )
+    side = sidecar_path(path)
+    tensors = read_sidecar(side, registration.sidecar)
+    procedure = procedure_from(
+        generator, registration.protocol, tensors, registration.encoder, where=str(side)
+    )
+    sets = {
+        controls.kind.digest(): CalibratedSet(controls, tensors[f"controls.{index}"])
+        for index, controls in enumerate(registration.controls)
+    }
+    return OpenRegistration(verified, procedure, sets)
