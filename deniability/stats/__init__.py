@@ -1,0 +1,1 @@
+"""Exact statistics and the rule that turns residuals into a finding."""

@@ -1,0 +1,1 @@
+"""Models of everything that is signed or stored; they generate schemas/*.json."""
