@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class Facts:
 def missing_error(facts: Facts, *, model: Path, config: Path) -> GeneratorError:
     """Return the error that asks for all missing facts at once, with a file ready to paste."""
     return GeneratorError(
-        "the model's file does not say " + ", ".join(facts.missing()),
+        "the model's file does not say " + _joined(facts.missing()),
         where=str(model),
         hint=f"State it in {config}, for example:\n\n{example_config(facts)}",
     )
@@ -81,17 +82,25 @@ def example_config(facts: Facts) -> str:
     source = options.entropy_source or "torch-cpu"
     bits = options.seed_bits or DEFAULT_SEED_BITS.get(source, 64)
     lines += ["[entropy]", f'source = "{source}"', f"seed_bits = {bits}"]
+    stated = [
+        # A JSON string is a TOML string too.
+        f"{name} = {json.dumps(value)}"
+        for name, value in (
+            ("factory", options.factory),
+            ("state_dict_key", options.state_dict_key),
+            ("prefix", options.prefix),
+        )
+        if value is not None
+    ]
     if facts.needs_factory:
-        lines += ["", "[model]", 'factory = "package.module:callable"   # builds the network']
-        lines += [
-            f'{name} = "{value}"'
-            for name, value in (
-                ("state_dict_key", options.state_dict_key),
-                ("prefix", options.prefix),
-            )
-            if value is not None
-        ]
+        stated.insert(0, 'factory = "package.module:callable"   # builds the network')
+    if stated:
+        lines += ["", "[model]", *stated]
     return "\n".join(lines) + "\n"
+
+
+def _joined(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
 def _lacks_prior(part: PartOptions) -> bool:
