@@ -1,0 +1,91 @@
+"""The schemas in schemas/ are those of the models, and say what they should to other people."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import rfc8785
+
+from deniability.errors import OutputError
+from deniability.wire.protocol import PRESETS
+from deniability.wire.schema import schema_files, write_schemas
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDER = ROOT / "schemas"
+GENERATED = schema_files()
+SCHEMAS = sorted(name for name in GENERATED if name.endswith(".schema.json"))
+
+
+def nodes(value, path=""):
+    """Yield (path, object) for every object of a JSON value."""
+    if isinstance(value, dict):
+        yield path, value
+        for key, member in value.items():
+            yield from nodes(member, f"{path}/{key}")
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from nodes(member, f"{path}/{index}")
+
+
+@pytest.mark.parametrize("name", sorted(GENERATED))
+def test_the_stored_file_is_what_the_models_give(name):
+    stored = (FOLDER / name).read_text("utf-8")
+    assert stored == GENERATED[name].decode(), "the models changed; run: make schemas"
+
+
+def test_nothing_else_lies_beside_them():
+    assert {path.name for path in FOLDER.glob("*.json")} == set(GENERATED)
+
+
+def test_the_command_writes_them(tmp_path):
+    command = [sys.executable, "-W", "error", "-m", "deniability.wire.schema", str(tmp_path)]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == GENERATED
+
+
+def test_a_missing_folder_is_an_output_error(tmp_path):
+    with pytest.raises(OutputError):
+        write_schemas(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_objects_are_closed_and_named_in_camel_case(name):
+    schema = json.loads(GENERATED[name])
+    for path, node in nodes(schema):
+        if node.get("type") != "object" or path.endswith("/properties"):
+            continue
+        free = name == "statement.schema.json" and path == "/properties/predicate"
+        assert node["additionalProperties"] is free, path
+        for field in node.get("properties", {}):
+            assert re.fullmatch(r"_type|[a-z][A-Za-z0-9]*", field), f"{path}: {field}"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_stand_alone_and_know_no_floats(name):
+    schema = json.loads(GENERATED[name])
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["$id"].startswith("urn:deniability:")
+    for path, node in nodes(schema):
+        if isinstance(reference := node.get("$ref"), str):
+            prefix, _, definition = reference.rpartition("/")
+            assert prefix == "#/$defs", path
+            assert definition in schema["$defs"], path
+        assert node.get("type") != "number", path
+        if isinstance(pattern := node.get("pattern"), str):
+            assert re.compile(pattern), path
+            assert pattern.startswith("^"), path
+            assert pattern.endswith("$"), path
+
+
+def test_presets_are_listed_with_digests_that_follow_from_them():
+    data = json.loads((FOLDER / "presets.json").read_bytes())
+    assert [entry["protocol"]["name"] for entry in data["presets"]] == list(PRESETS)
+    assert data["default"] in PRESETS
+    for entry in data["presets"]:
+        assert hashlib.sha256(rfc8785.dumps(entry["protocol"])).hexdigest() == entry["digest"]
+        assert PRESETS[entry["protocol"]["name"]].digest == entry["digest"]
