@@ -305,11 +305,14 @@ _RULES: dict[str, Callable[[str], bool]] = {
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """Return the description with every device in it replaced by `device`."""
+    """Return the description with every device replaced by `device`, and no gradients asked for."""
     if isinstance(value, dict):
         if set(value) == {"type", "index"}:
             return {"type": device.type, "index": device.index}
-        return {name: _moved(inner, device) for name, inner in value.items()}
+        return {
+            name: False if name == "requires_grad" else _moved(inner, device)
+            for name, inner in value.items()
+        }
     if isinstance(value, list):
         return [_moved(inner, device) for inner in value]
     return value
