@@ -18,8 +18,8 @@ from deniability.evidence.progress import Progress
 from deniability.evidence.register import OpenRegistration
 from deniability.evidence.state import RunState
 from deniability.evidence.subject import device_class
-from deniability.evidence.tensors import latent_digest, read_sidecar, write_tensors
 from deniability.evidence.tensors import describe_bytes as describe
+from deniability.evidence.tensors import latent_digest, read_sidecar, write_tensors
 from deniability.imaging.handling import Handling
 from deniability.verify.bundle import check_controls
 from deniability.verify.parse import MAX_BUNDLE_BYTES, parse_model

@@ -1,4 +1,4 @@
-"""Controls: the model's own outputs, drawn afresh, handled alike, inverted by the same procedure."""
+"""Controls: own outputs, drawn afresh, handled alike, inverted by the procedure of the accused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deniability.evidence.state import RestartLog, RunState
 from deniability.evidence.subject import device_class
 from deniability.evidence.tensors import latent_digest
 from deniability.generators.entropy import latents_from_seed
-from deniability.imaging.handling import Handling, Observations
+from deniability.imaging.handling import Handling, Observations, Pixels
 from deniability.imaging.residual import cell_residual, mean_squared
 from deniability.inversion.solution import Restart, Stop, Trace
 from deniability.stats.verdict import reached_threshold
@@ -44,15 +44,15 @@ class CalibratedSet:
     latents: Tensor
 
 
-def own_pictures(procedure: Procedure, latents: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def own_pictures(procedure: Procedure, latents: Tensor) -> Pixels:
     """Make the 8-bit pictures of latents `N x d`: `N x C x H x W` uint8."""
     generator = procedure.generator
     with torch.no_grad():
         parts = [
             generator.quantise(generator(part.to(generator.device))).cpu()
-            for part in latents.split(_PICTURES)
+            for part in latents.split(_PICTURES)  # type: ignore[no-untyped-call]
         ]
-    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = torch.cat(parts).numpy()
+    pictures: Pixels = torch.cat(parts).numpy()
     return pictures
 
 
@@ -78,9 +78,7 @@ def statistic_at(
     return values
 
 
-def control_latents(
-    procedure: Procedure, kind: ObservationKind
-) -> tuple[list[bytes], Tensor]:
+def control_latents(procedure: Procedure, kind: ObservationKind) -> tuple[list[bytes], Tensor]:
     """Derive the seeds and true latents `n x d` of a kind's controls."""
     protocol = procedure.protocol
     seeds = [
@@ -114,9 +112,7 @@ def calibrate(
     name = f"controls-{handling.kind.digest()[:16]}"
     chunk = _chunk(handling, procedure)
     truths = _truths(procedure, handling, latents, chunk)
-    threshold = reached_threshold(
-        [_wire(value) for value in truths], procedure.protocol
-    )
+    threshold = reached_threshold([_wire(value) for value in truths], procedure.protocol)
     log = RestartLog(state, name)
     progress.phase("inverting controls", procedure.protocol.controls)
     traces: list[Trace] = []
@@ -158,7 +154,7 @@ def _truths(
     procedure: Procedure, handling: Handling, latents: Tensor, chunk: int
 ) -> list[float | None]:
     truths: list[float | None] = []
-    for part in latents.split(chunk):
+    for part in latents.split(chunk):  # type: ignore[no-untyped-call]
         observations = handling.save(own_pictures(procedure, part))
         truths += statistic_at(procedure, handling, observations, part)
     return truths
@@ -179,11 +175,7 @@ def _search(
     digest, kind = protocol.digest, handling.kind.digest()
     observations = handling.save(own_pictures(procedure, latents))
     count = len(latents)
-    ended = {
-        target
-        for (target, _), restart in log.known.items()
-        if restart.stop is Stop.REACHED
-    }
+    ended = {target for (target, _), restart in log.known.items() if restart.stop is Stop.REACHED}
 
     def on_restart(target: int, restart: Restart) -> None:
         log.add(start + target, restart)

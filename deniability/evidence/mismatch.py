@@ -20,10 +20,10 @@ from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Progress
 from deniability.generators.base import Generator
 from deniability.generators.entropy import latents_from_seed, shake256_uniform
-from deniability.imaging.handling import Handling
+from deniability.imaging.handling import Handling, Observations, Pixels
 from deniability.wire.controls import Mismatch
 from deniability.wire.numbers import decimal_string
-from deniability.wire.protocol import MISMATCH_WAYS, MismatchWay
+from deniability.wire.protocol import MismatchWay, mismatch_ways
 from deniability.wire.roles import mismatch_seed
 
 _MANTISSA = {"bfloat16": 7, "float16": 10, "tf32": 10}
@@ -41,12 +41,18 @@ def measure_mismatches(
     ]
     spec = procedure.generator.spec
     latents = torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
-    progress.phase("measuring what another serving stack would change", len(MISMATCH_WAYS))
+    ways = mismatch_ways(handling.kind.family)
+    progress.phase("measuring what another serving stack would change", len(ways))
     engine = procedure.engine(handling, threshold)
     measured: list[Mismatch] = []
-    for done, way in enumerate(MISMATCH_WAYS, start=1):
+    for done, way in enumerate(ways, start=1):
         pictures = other_pictures(procedure.generator, latents, way, seeds)
-        restarts = engine.from_latents(handling.save(pictures), latents)
+        observations = (
+            _by_other_encoder(handling, pictures)
+            if way == "other-encoder"
+            else handling.save(pictures)
+        )
+        restarts = engine.from_latents(observations, latents)
         measured += [
             Mismatch(
                 way=way,
@@ -62,7 +68,7 @@ def measure_mismatches(
 
 def other_pictures(
     generator: Generator, latents: Tensor, way: MismatchWay, seeds: list[bytes]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+) -> Pixels:
     """Make the pictures of `latents` the other way: `N x C x H x W` uint8."""
     latents = latents.to(generator.device)
     with torch.no_grad(), _running(generator, way):
@@ -74,10 +80,14 @@ def other_pictures(
     steps = steps.round() if rounding == "round" else steps.floor()
     if way == "plus-minus-one-step":
         steps = steps + torch.stack([_steps(seed, steps[0]) for seed in seeds])
-    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
-        steps.clamp(0, 255).to(torch.uint8).cpu().numpy()
-    )
+    pictures: Pixels = steps.clamp(0, 255).to(torch.uint8).cpu().numpy()
     return pictures
+
+
+def _by_other_encoder(handling: Handling, pictures: Pixels) -> Observations:
+    """Handle pictures by the one other way that leaves the same traces in a file."""
+    (observations,) = handling.indistinguishable(pictures).values()
+    return observations
 
 
 def _steps(seed: bytes, like: Tensor) -> Tensor:
@@ -90,9 +100,11 @@ def _steps(seed: bytes, like: Tensor) -> Tensor:
 def _outputs(generator: Generator, latents: Tensor, way: MismatchWay) -> Tensor:
     """Run the model in half precision, or failing that with its weights rounded as far."""
     if way in _DTYPES:
-        with contextlib.suppress(GeneratorError, RuntimeError):
-            with torch.autocast(generator.device.type, dtype=_DTYPES[way]):
-                return generator(latents).float()
+        with (
+            contextlib.suppress(GeneratorError, RuntimeError),
+            torch.autocast(generator.device.type, dtype=_DTYPES[way]),
+        ):
+            return generator(latents).float()
     if way in _MANTISSA:
         with generator.perturbed(_MANTISSA[way]):
             return generator(latents)
@@ -102,7 +114,7 @@ def _outputs(generator: Generator, latents: Tensor, way: MismatchWay) -> Tensor:
 @contextlib.contextmanager
 def _running(generator: Generator, way: MismatchWay) -> Iterator[None]:
     """Change the number of threads where that is the way."""
-    if way != "one-thread" or generator.device.type != "cpu":
+    if way != "other-threads" or generator.device.type != "cpu":
         yield
         return
     threads = torch.get_num_threads()

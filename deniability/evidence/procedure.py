@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deniability.evidence.progress import Progress
-from deniability.evidence.state import RestartLog, RunState
+from deniability.evidence.state import RunState
 from deniability.evidence.tensors import tensors_digest
 from deniability.generators.base import Generator
 from deniability.imaging.handling import Handling
@@ -126,8 +126,3 @@ def train_encoder(
     if state is not None:
         state.save("encoder", encoder.tensors(), {})
     return encoder
-
-
-def open_log(state: RunState | None, name: str) -> RestartLog:
-    """Open the log of finished restarts of one search."""
-    return RestartLog(state, name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from deniability.crypto.digest import sha256_hex
 from deniability.crypto.keys import PrivateKey
 from deniability.crypto.merkle import merkle_root
 from deniability.evidence.cache import controls_for, default_cache_folder
-from deniability.evidence.calibrate import CalibratedSet
+from deniability.evidence.calibrate import CalibratedSet, statistic_at
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.register import (
     OpenRegistration,
@@ -28,8 +29,9 @@ from deniability.evidence.subject import describe_environment, now
 from deniability.evidence.tensors import describe_bytes, latent_digest, write_tensors
 from deniability.generators.base import Generator
 from deniability.imaging.decode import Picture, decode_picture
+from deniability.imaging.handling import STEPS
 from deniability.imaging.observation import Observed, observe
-from deniability.inversion.solution import Restart, Trace
+from deniability.inversion.solution import Restart, Stop, Trace
 from deniability.stats.sentence import scope_lines
 from deniability.stats.verdict import decide, thresholds
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
@@ -49,6 +51,9 @@ from deniability.wire.roles import restart_seed
 
 #: Largest accused file that is read, bytes.
 MAX_IMAGE_BYTES = 256 * 2**20
+#: How far inside the cell refinements aim, by turns, in pixel steps. What is left of the cell must
+#: still hold a latent, and there are far more pixels than latent numbers.
+_INWARDS = (0.01, 0.002, 0.0005, 0.03, 0.0)
 
 
 @dataclass(frozen=True)
@@ -153,12 +158,11 @@ def prove(
         batch_limit=batch_limit,
     )
     trace = _search(exhibit, opened, calibrated, state, report, batch_limit)
+    trace = polished(trace, exhibit, opened)
     side = sidecar_path(output)
     data = write_tensors(side, _tensors(opened, calibrated, trace))
     exclusion = _exclusion(exhibit, opened, calibrated, trace, describe_bytes(side.name, data))
-    raw = sign_statement(
-        exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
-    )
+    raw = sign_statement(exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key)
     write_atomic(output, raw)
     verified = verify_bundle(
         read_capped(output, MAX_BUNDLE_BYTES, what="bundle"),
@@ -186,9 +190,7 @@ def _search(
     def best() -> float | None:
         return min((r.residual for r in log.known.values() if r.residual is not None), default=None)
 
-    engine = procedure.engine(
-        exhibit.observed.handling, limits.threshold, batch_limit=batch_limit
-    )
+    engine = procedure.engine(exhibit.observed.handling, limits.threshold, batch_limit=batch_limit)
     try:
         (trace,) = engine.run(
             exhibit.observed.observations,
@@ -200,6 +202,47 @@ def _search(
     finally:
         log.flush()
     return trace
+
+
+def polished(trace: Trace, exhibit: Exhibit, opened: OpenRegistration) -> Trace:
+    """Refine the latent that reached the picture, so that it re-generates the file exactly.
+
+    Only for `reached`: the search stopped at the threshold, which can leave single pixels a
+    fraction of a step outside. Aiming at the middle of the cell brings them in.
+    """
+    best = trace.best
+    if best is None or best.latent is None or best.stop is not Stop.REACHED:
+        return trace
+    for inwards in _INWARDS:
+        if is_pixel_for_pixel(opened.procedure.generator, exhibit, best):
+            break
+        best = _refined(best, exhibit, opened, inwards / STEPS)
+    return Trace(tuple(best if r.index == best.index else r for r in trace.restarts))
+
+
+def _refined(
+    restart: Restart, exhibit: Exhibit, opened: OpenRegistration, inwards: float
+) -> Restart:
+    """Run the solver on from a restart's latent, aiming `inwards` of the cell's bounds."""
+    procedure, observed = opened.procedure, exhibit.observed
+    cell = observed.observations
+    inner = replace(cell, low=cell.low + inwards, high=cell.high - inwards)
+    assert restart.latent is not None  # noqa: S101 - it reached the picture
+    (refined,) = procedure.engine(observed.handling, Fraction(0)).from_latents(
+        inner, restart.latent[None]
+    )
+    if refined.latent is None:
+        return restart
+    (residual,) = statistic_at(procedure, observed.handling, cell, refined.latent[None])
+    if residual is None or residual > (restart.residual or 0.0):
+        return restart
+    return replace(
+        restart,
+        residual=float(decimal_string(residual)),
+        distance=refined.distance,
+        iterations=restart.iterations + refined.iterations,
+        latent=refined.latent,
+    )
 
 
 def _exclusion(

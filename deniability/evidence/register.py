@@ -10,6 +10,7 @@ from torch import Tensor
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
 from deniability.crypto.keys import PrivateKey
+from deniability.errors import CommitmentError, InputError
 from deniability.evidence.calibrate import CalibratedSet, calibrate
 from deniability.evidence.procedure import Procedure, train_encoder
 from deniability.evidence.progress import Progress, Silent
@@ -20,7 +21,6 @@ from deniability.evidence.tensors import describe_bytes, read_sidecar, write_ten
 from deniability.generators.base import Generator
 from deniability.imaging.observation import build_handling, lossless_kind
 from deniability.inversion.encoder import load_encoder
-from deniability.errors import CommitmentError, InputError
 from deniability.verify.bundle import VerifiedRegistration, verify_registration
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy

@@ -1,4 +1,4 @@
-"""From a predicate to a signed bundle: Statement, DSSE envelope, Sigstore bundle, canonical bytes."""
+"""From a predicate to a signed bundle: Statement, DSSE envelope, Sigstore bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from deniability.wire.statement import BUNDLE_MEDIA_TYPE, PAYLOAD_TYPE, STATEMEN
 
 
 def sign_statement(
-    predicate: WireModel, *, predicate_type: str, subjects: Sequence[FileDescriptor], key: PrivateKey
+    predicate: WireModel,
+    *,
+    predicate_type: str,
+    subjects: Sequence[FileDescriptor],
+    key: PrivateKey,
 ) -> bytes:
     """Return the canonical bytes of a Sigstore bundle that states `predicate` of `subjects`."""
     payload = canonical_json(

@@ -142,9 +142,7 @@ class RestartLog:
             return
         kept = [(key, r) for key, r in self.known.items() if r.latent is not None]
         latents = torch.stack([r.latent for _, r in kept if r.latent is not None])
-        records = [
-            {"target": target, **asdict(r) | {"latent": None}} for (target, _), r in kept
-        ]
+        records = [{"target": target, **asdict(r) | {"latent": None}} for (target, _), r in kept]
         self._state.save(self._name, {"latents": latents}, {"records": records})
         self._written = time.monotonic()
         self._dirty = False

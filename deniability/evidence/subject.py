@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import platform
 from importlib.metadata import version
 from typing import get_args
@@ -63,4 +63,4 @@ def device_class(device: torch.device) -> DeviceClass:
 
 def now() -> str:
     """Return the present time as RFC 3339, UTC, whole seconds."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -42,7 +42,9 @@ class EncoderNetwork(nn.Module):
             size = (max(1, size[0] // stride), max(1, size[1] // stride))
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(size), nn.Flatten())
         flat = channels * size[0] * size[1]
-        self.head = nn.Sequential(nn.Linear(flat, 256), nn.LeakyReLU(0.2), nn.Linear(256, dimension))
+        self.head = nn.Sequential(
+            nn.Linear(flat, 256), nn.LeakyReLU(0.2), nn.Linear(256, dimension)
+        )
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Guess latents `B x d` of pictures `B x C x H x W in [0, 1]`."""
@@ -67,9 +69,12 @@ class Encoder:
     error: Tensor
 
     def guess(self, pictures: Tensor) -> Tensor:
-        """Return latents `B x d` for pictures `B x C x H x W in [0, 1]`; not finite becomes the mean."""
+        """Return latents `B x d` for pictures `B x C x H x W in [0, 1]`.
+
+        A guess that is not finite becomes the prior's mean.
+        """
         with torch.no_grad():
-            latents = torch.cat([self.network(part) for part in pictures.split(256)])
+            latents = torch.cat([self.network(part) for part in pictures.split(256)])  # type: ignore[no-untyped-call]
         latents = latents * self.scale + self.mean
         return torch.where(torch.isfinite(latents), latents, self.mean)
 
@@ -159,7 +164,7 @@ class EncoderTraining:
             group["lr"] = 1e-3 * warm * max(0.02, remaining)
         loss = (self.network(pictures) - (latents - self.mean) / self.scale).square().mean()
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimiser.step()
         self.steps += 1
@@ -171,7 +176,7 @@ class EncoderTraining:
         encoder = Encoder(network, self.mean, self.scale, torch.ones_like(self.mean))
         latents = self.sample(self._stream(2**31 + 1), _HELD_OUT).to(self._device)
         with torch.no_grad():
-            pictures = torch.cat([self.generator(part) for part in latents.split(128)])
+            pictures = torch.cat([self.generator(part) for part in latents.split(128)])  # type: ignore[no-untyped-call]
         error = (encoder.guess(torch.nan_to_num(pictures)) - latents).square().mean(dim=0).sqrt()
         return Encoder(network, self.mean, self.scale, error)
 

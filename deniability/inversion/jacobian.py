@@ -71,7 +71,7 @@ class Jacobian:
         basis = torch.eye(self._dimension, dtype=latents.dtype, device=latents.device)
         columns = max(1, self._lanes // max(1, len(latents)))
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            parts = [self._columns_of(latents, part) for part in basis.split(columns)]
+            parts = [self._columns_of(latents, part) for part in basis.split(columns)]  # type: ignore[no-untyped-call]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def _columns_of(self, latents: Tensor, basis: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The question a search asks: how far outside its cell is the output of a latent?
+"""The question that a search asks: how far outside the cell a latent's output lies.
 
 An observation is a linear operator and a box (DESIGN section 2, "A file is a set of pictures"). The
 *statistic* is measured to the box widened by the handling's slack; solvers aim at the bare box, and
@@ -78,7 +78,9 @@ class Objective:
         return width.double().square().mean(dim=-1) / 12
 
 
-def composed(generator: Callable[[Tensor], Tensor], operator: Callable[[Tensor], Tensor]) -> Forward:
+def composed(
+    generator: Callable[[Tensor], Tensor], operator: Callable[[Tensor], Tensor]
+) -> Forward:
     """Compose the map from latents to observation coordinates."""
 
     def forward(latents: Tensor) -> Tensor:

@@ -43,7 +43,10 @@ class State:
         """Append the restarts of another state."""
         return replace(
             self,
-            **{f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)},
+            **{
+                f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)])
+                for f in fields(self)
+            },
         )
 
 
@@ -52,8 +55,6 @@ StateT = TypeVar("StateT", bound=State)
 
 class Solver(Protocol, Generic[StateT]):
     """An iterative minimiser of `Objective` over latents."""
-
-    max_iterations: int
 
     def init(self, objective: Objective, latents: Tensor) -> StateT:
         """Evaluate the starts `B x d`."""

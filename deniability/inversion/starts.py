@@ -13,7 +13,7 @@ from deniability.inversion.encoder import Encoder
 
 #: Noise added to the guess, in units of the encoder's own error, by turns.
 _NOISE_LEVELS = (0.5, 1.0)
-#: Prior draws are shrunk towards the prior's mean: J is better conditioned there (DESIGN section 2).
+#: Prior draws are shrunk towards the prior's mean, where J is better conditioned.
 _SHRINK = 0.5
 
 
@@ -53,7 +53,7 @@ class Starts:
         return start_kind(index, encoder=self.encoder is not None)
 
     def latent(self, index: int, seed: bytes, guess: Tensor | None) -> Tensor:
-        """Return the start `d` of restart `index` with 32 bytes of `seed` and the target's guess."""
+        """Return the start `d` of restart `index` from its seed and the target's guess."""
         if self.encoder is None or guess is None or self.kind(index) == "prior":
             drawn = self._on_device(latents_from_seed(self.generator.spec, seed))
             mean = self.encoder.mean if self.encoder is not None else torch.zeros_like(drawn)

@@ -34,8 +34,7 @@ def finding_sentence(
     if verdict == "reached":
         exactly = "pixel for pixel" if pixel_for_pixel else "to within rounding"
         return (
-            f"Reached: a latent of {model} is shown whose output is the accused picture "
-            f"{exactly}."
+            f"Reached: a latent of {model} is shown whose output is the accused picture {exactly}."
         )
     if verdict == "excluded":
         return (

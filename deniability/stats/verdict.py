@@ -26,7 +26,7 @@ from deniability.wire.exclusion import (
     Verdict,
 )
 from deniability.wire.numbers import decimal_string_up
-from deniability.wire.protocol import MISMATCH_WAYS, Protocol
+from deniability.wire.protocol import Protocol, mismatch_ways
 
 #: Rounding error of a pixel, (1/12) step² with a step of 1/127.5: the floor of lossless files.
 LOSSLESS_FLOOR = Fraction(1, 195075)
@@ -66,7 +66,10 @@ def residual(text: str | None) -> Residual:
 
 
 def percentile99(values: Iterable[Residual]) -> Residual:
-    """Return the order statistic of rank max(1, ⌊0.99 n⌋) (numpy's method "lower")."""
+    """Return the order statistic of rank max(1, ⌊0.99 n⌋).
+
+    For the presets' n it is numpy's method "lower" (ADR 0003).
+    """
     ordered = sorted(values)
     return ordered[max(1, len(ordered) * 99 // 100) - 1]
 
@@ -93,9 +96,7 @@ def thresholds(controls: ControlSet, protocol: Protocol) -> Thresholds:
         floor=max([base, *finite]),
         percentile99=percentile99(residual(control.residual) for control in controls.controls),
         allowance=max((residual(m.residual) for m in controls.mismatches), default=Infinite),
-        recovered=sum(
-            is_recovered(control, threshold, protocol) for control in controls.controls
-        ),
+        recovered=sum(is_recovered(control, threshold, protocol) for control in controls.controls),
     )
 
 
@@ -239,5 +240,6 @@ def _show(value: Residual) -> str:
 
 def complete_mismatches(controls: ControlSet, protocol: Protocol) -> bool:
     """Tell whether every way of mismatch is there with all its outputs, in order."""
-    expected = [(way, i) for way in MISMATCH_WAYS for i in range(protocol.mismatch_outputs)]
+    ways = mismatch_ways(controls.kind.family)
+    expected = [(way, i) for way in ways for i in range(protocol.mismatch_outputs)]
     return [(m.way, m.index) for m in controls.mismatches] == expected

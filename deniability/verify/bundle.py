@@ -141,9 +141,7 @@ def _check_accused(exclusion: Exclusion, where: str) -> None:
     accused, spec = exclusion.accused, exclusion.generator
     kind = accused.kind
     _equal("controls.kind", kind, exclusion.controls.kind, where)
-    _equal(
-        "accused.kind (size)", (kind.height, kind.width), (accused.height, accused.width), where
-    )
+    _equal("accused.kind (size)", (kind.height, kind.width), (accused.height, accused.width), where)
     _equal(
         "accused.kind (model)",
         (spec.height, spec.width, spec.channels),

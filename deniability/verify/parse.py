@@ -42,9 +42,11 @@ def parse_predicate(predicate: dict[str, Any], model: type[ModelT], *, where: st
         StatementError: the predicate is not of the model's form.
 
     """
-    return _validated(
-        json.dumps(predicate).encode(), model, where=f"{where}: predicate", error=StatementError
-    )
+    where = f"{where}: predicate"
+    parsed = _validated(json.dumps(predicate).encode(), model, where=where, error=StatementError)
+    if parsed.to_wire() != predicate:  # e.g. an explicit null where a field is left out
+        raise StatementError("fields are not written the one way they should be", where=where)
+    return parsed
 
 
 def _validated(

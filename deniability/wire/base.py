@@ -16,10 +16,16 @@ DecimalString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\.[0-9]{5}e[
 #: Any finite decimal number in plain notation, e.g. "-1" or "0.05".
 PlainDecimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?$")]
 #: One line of printable text.
-Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$")]
+Text = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+    ),
+]
 #: RFC 3339 time, UTC, whole seconds.
 Timestamp = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$")
+    str,
+    StringConstraints(pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$"),
 ]
 
 

@@ -21,16 +21,30 @@ ENGINE_VERSION = "1"
 Family = Literal["lossless", "jpeg"]
 #: Ways in which a service may differ from the registration (SPEC.md, "Mismatch allowance").
 MismatchWay = Literal[
-    "other-rounding", "plus-minus-one-step", "bfloat16", "float16", "tf32", "one-thread"
-]
-MISMATCH_WAYS: tuple[MismatchWay, ...] = (
     "other-rounding",
     "plus-minus-one-step",
     "bfloat16",
     "float16",
     "tf32",
-    "one-thread",
-)
+    "other-threads",
+    "other-encoder",
+]
+
+
+def mismatch_ways(family: Family) -> tuple[MismatchWay, ...]:
+    """Return the ways measured for a family, in the order in which they are stored.
+
+    Only a JPEG can come from an encoder that its bytes do not betray.
+    """
+    ways: tuple[MismatchWay, ...] = (
+        "other-rounding",
+        "plus-minus-one-step",
+        "bfloat16",
+        "float16",
+        "tf32",
+        "other-threads",
+    )
+    return (*ways, "other-encoder") if family == "jpeg" else ways
 
 
 class Protocol(WireModel):
@@ -104,7 +118,12 @@ PRESETS: dict[str, Protocol] = {
             "quick", controls=99, alpha="0.05", restarts=12, encoder_outputs=20_000, mismatches=4
         ),
         _pristine(
-            "standard", controls=999, alpha="0.01", restarts=24, encoder_outputs=50_000, mismatches=8
+            "standard",
+            controls=999,
+            alpha="0.01",
+            restarts=24,
+            encoder_outputs=50_000,
+            mismatches=8,
         ),
         _pristine(
             "strict",

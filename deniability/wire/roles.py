@@ -1,4 +1,4 @@
-"""What derived seeds are for. Roles keep the seed domains of training, controls and restarts apart."""
+"""What derived seeds are for: roles keep training, controls and restarts apart."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def control_seed(model: ModelDescriptor, protocol: str, kind: str, index: int) -
     )
 
 
-def control_restart_seed(
-    model: ModelDescriptor, protocol: str, kind: str, index: int
-) -> bytes:
+def control_restart_seed(model: ModelDescriptor, protocol: str, kind: str, index: int) -> bytes:
     """Seed of a control's restart; `index` is control x restarts + restart."""
     return derive_seed(
         role=CONTROL_RESTART, weights=model.weights, protocol=protocol, picture=kind, index=index
