@@ -1,1 +1,14 @@
 """The command line: one thin module per command; the only place that prints and exits."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run `deny` with the process's arguments and exit with its code (DESIGN section 6)."""
+    import sys  # noqa: PLC0415 - the package itself stays empty for whoever imports one module
+
+    from deniability.cli.app import run  # noqa: PLC0415
+
+    sys.exit(run(sys.argv[1:]))

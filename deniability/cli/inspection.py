@@ -1,0 +1,126 @@
+"""`deny inspect`: show what a file says, having verified nothing of it."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deniability.cli.options import Json, Quiet
+from deniability.cli.terminal import Output
+from deniability.errors import ParseError
+
+_UNVERIFIED = "Nothing here was verified: this is only what the file says."
+_MAX_BYTES = 64 * 2**20
+_MAX_HEADER = 8 * 2**20  # of a safetensors file
+_SHOWN = 8  # entries of a list
+_DEPTH = 32
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A bundle, registration, key or latents file.")],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what a file says. Nothing is verified."""
+    from deniability.wire.files import read_capped  # noqa: PLC0415
+
+    out = Output(json, quiet)
+    content = _content(read_capped(file, _MAX_BYTES, what="file"), str(file))
+    out.line(_UNVERIFIED)
+    for line in _lines(content):
+        out.line(line)
+    out.result({"verified": False, "file": str(file), "content": content})
+
+
+def _content(raw: bytes, where: str) -> dict[str, Any]:
+    """Tell the kinds of file apart by their first bytes."""
+    if raw.lstrip().startswith(b"-----BEGIN "):
+        return _key(raw, where)
+    if raw.startswith(b"{"):
+        return _envelope(raw, where)
+    if raw[8:9] == b"{":
+        return _tensors(raw, where)
+    raise ParseError(
+        "not a file of this program",
+        where=where,
+        expected="a bundle, a registration, a key (PEM) or a latents file (safetensors)",
+    )
+
+
+def _key(raw: bytes, where: str) -> dict[str, Any]:
+    from deniability.crypto.keys import (  # noqa: PLC0415
+        is_encrypted,
+        load_private_key,
+        load_public_key,
+    )
+
+    if is_encrypted(raw):
+        return {"kind": "private key, encrypted"}
+    if b"PRIVATE KEY" in raw[:100]:
+        key = load_private_key(raw, None, where).public
+        return {"kind": "private key", "algorithm": key.algorithm, "keyid": key.keyid}
+    public = load_public_key(raw, where)
+    return {"kind": "public key", "algorithm": public.algorithm, "keyid": public.keyid}
+
+
+def _envelope(raw: bytes, where: str) -> dict[str, Any]:
+    from deniability.crypto.encoding import b64decode_strict  # noqa: PLC0415
+    from deniability.verify.parse import parse_model  # noqa: PLC0415
+    from deniability.wire.statement import SigstoreBundle, Statement  # noqa: PLC0415
+
+    bundle = parse_model(raw, SigstoreBundle, where=where)
+    payload = b64decode_strict(bundle.dsse_envelope.payload, f"{where}: dsseEnvelope.payload")
+    statement = parse_model(payload, Statement, where=f"{where}: payload", error=ParseError)
+    return {
+        "kind": "signed statement",
+        "claims to be signed by": bundle.verification_material.public_key.hint,
+        "type": statement.predicate_type,
+        "subject": [subject.to_wire() for subject in statement.subject],
+        "predicate": statement.predicate,
+    }
+
+
+def _tensors(raw: bytes, where: str) -> dict[str, Any]:
+    """Read the header of a safetensors file: 8 bytes of length, little-endian, then JSON."""
+    size = int.from_bytes(raw[:8], "little")
+    if size > _MAX_HEADER or size > len(raw) - 8:
+        raise ParseError("a damaged latents file", where=where, found=f"a header of {size} bytes")
+    try:
+        header = jsonlib.loads(raw[8 : 8 + size])
+        tensors = {
+            name: f"{entry['dtype']} {' x '.join(map(str, entry['shape']))}"
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
+        raise ParseError("a damaged latents file", where=where) from cause
+    return {"kind": "latents (safetensors)", "tensors": tensors}
+
+
+def _lines(value: Any, name: str = "", depth: int = 0) -> Iterator[str]:
+    """Write a JSON value as indented lines; long lists are cut, and say so."""
+    indent = "  " * max(0, depth - 1)
+    label = f"{indent}{name}: " if name else indent
+    if depth > _DEPTH:
+        yield f"{label}..."
+    elif isinstance(value, dict):
+        if name:
+            yield f"{indent}{name}:"
+        for key, entry in value.items():
+            yield from _lines(entry, str(key), depth + 1)
+    elif isinstance(value, list) and all(isinstance(entry, int | str) for entry in value):
+        shown = ", ".join(str(entry) for entry in value[:_SHOWN])
+        more = f" ... ({len(value)} in all)" if len(value) > _SHOWN else ""
+        yield f"{label}{shown}{more}"
+    elif isinstance(value, list):
+        yield f"{indent}{name}: {len(value)} entries" + (
+            f", the first {_SHOWN} shown" if len(value) > _SHOWN else ""
+        )
+        for position, entry in enumerate(value[:_SHOWN]):
+            yield from _lines(entry, f"[{position}]", depth + 1)
+    else:
+        yield f"{label}{value}"

@@ -1,0 +1,129 @@
+"""`deny register`: fix a model, its sampler, its search and its controls, signed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deniability.cli.failure import resumable
+from deniability.cli.options import (
+    Device,
+    DeviceOption,
+    Force,
+    Json,
+    ModelFlags,
+    Preset,
+    Quiet,
+    Resume,
+    SigningKey,
+    choose_device,
+    with_model_flags,
+)
+from deniability.cli.terminal import Output
+
+if TYPE_CHECKING:
+    from deniability.crypto.keys import PrivateKey
+    from deniability.evidence.progress import Progress
+    from deniability.evidence.register import OpenRegistration
+    from deniability.generators.base import Generator
+    from deniability.wire.protocol import Protocol
+
+
+@with_model_flags
+def register(
+    model: Annotated[
+        str, typer.Argument(help="Model file; or builtin, or builtin-twin.", metavar="MODEL")
+    ],
+    preset: Preset = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Default: MODEL.registration.json beside the model."),
+    ] = None,
+    key: SigningKey = None,
+    device: DeviceOption = Device.AUTO,
+    resume: Resume = False,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    *,
+    flags: ModelFlags,
+) -> None:
+    """Register a model: before any accusation, fix how it will be searched."""
+    from deniability.cli.keyfiles import read_signing_key, signing_key_path  # noqa: PLC0415
+    from deniability.cli.outputs import refuse_loss  # noqa: PLC0415
+    from deniability.cli.progress import reporting  # noqa: PLC0415
+    from deniability.wire.protocol import DEFAULT_PRESET  # noqa: PLC0415
+    from deniability.wire.protocol import preset as named  # noqa: PLC0415
+
+    out = Output(json, quiet)
+    protocol = named(preset or DEFAULT_PRESET)
+    options = flags.options()
+    signer = read_signing_key(signing_key_path(key))
+    with resumable():
+        from deniability.evidence.register import registration_path  # noqa: PLC0415
+        from deniability.generators.load import load_generator  # noqa: PLC0415
+
+        target = output or registration_path(model)
+        refuse_loss(target, what="registration", force=force, inputs=(Path(model),))
+        generator = load_generator(model, device=choose_device(device), options=options)
+        with reporting(out) as progress:
+            opened = run_registration(
+                generator, protocol, signer, target, resume=resume, progress=progress
+            )
+    _tell(out, target, opened, signer.public.keyid)
+
+
+def run_registration(
+    generator: Generator,
+    protocol: Protocol,
+    key: PrivateKey,
+    target: Path,
+    *,
+    resume: bool,
+    progress: Progress,
+) -> OpenRegistration:
+    """Register a loaded model, saying what becomes of an interrupted run."""
+    from deniability.evidence.register import register as register_model  # noqa: PLC0415
+    from deniability.evidence.register import state_folder  # noqa: PLC0415
+
+    note_state(state_folder(target), resume=resume, progress=progress)
+    return register_model(
+        generator, protocol=protocol, key=key, output=target, resume=resume, progress=progress
+    )
+
+
+def note_state(folder: Path, *, resume: bool, progress: Progress) -> None:
+    """Say what happens to the state of an interrupted run, if there is any."""
+    if folder.exists() and not resume:
+        progress.note(
+            f"An interrupted run is kept in {folder}; without --resume it is discarded now."
+        )
+
+
+def _tell(out: Output, target: Path, opened: OpenRegistration, keyid: str) -> None:
+    registration = opened.verified.registration
+    controls = registration.controls[0]
+    found = sum(control.residual is not None for control in controls.controls)
+    sidecar = target.with_name(registration.sidecar.name)
+    out.line(f"registered   model sha256:{registration.model.digest}")
+    out.line(f"registration {target}")
+    out.detail(f"latents      {sidecar} (keep it beside the registration)")
+    out.detail(
+        f"protocol     {registration.protocol.name}: {len(controls.controls)} controls, "
+        f"{found} with a finite residual"
+    )
+    out.detail(f"signed by    key {keyid}")
+    out.detail("Keep generator.toml and the model file as they are: their digests are registered.")
+    out.result(
+        {
+            "registration": str(target),
+            "latents": str(sidecar),
+            "model": registration.model.to_wire(),
+            "generator": registration.generator.to_wire(),
+            "preset": registration.protocol.name,
+            "payload": opened.verified.payload_digest,
+            "keyid": keyid,
+        }
+    )

@@ -1,0 +1,53 @@
+"""From a proof to the figure of its case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deniability.evidence.prove import Proof
+from deniability.generators.base import Generator
+from deniability.report.figure import Pixels, case_figure
+
+
+def draw_case(path: Path, proof: Proof, generator: Generator) -> Path:
+    """Draw accused, best reconstruction and residuals of a proof, and return the file.
+
+    Raises:
+        InputError: matplotlib is missing.
+        OutputError: the file cannot be written.
+
+    """
+    exclusion = proof.verified.exclusion
+    family = exclusion.finding.families[0]
+    case_figure(
+        path,
+        accused=np.asarray(proof.exhibit.picture.pixels),
+        reconstruction=reconstruction(proof, generator),
+        title=f"{exclusion.finding.verdict.capitalize()}: {exclusion.accused.file.name}",
+        statistic=_number(family.statistic),
+        controls=[_number(control.residual) for control in exclusion.controls.controls],
+        threshold=float(family.threshold),
+        floor=float(family.floor),
+        margin=_number(family.margin),
+        resolution=float(exclusion.protocol.resolution),
+    )
+    return path
+
+
+def reconstruction(proof: Proof, generator: Generator) -> Pixels:
+    """Return the output of the best latent, H x W x C uint8; black if no restart was finite."""
+    spec = generator.spec
+    best = proof.trace.best
+    if best is None or best.latent is None:
+        return np.zeros((spec.height, spec.width, spec.channels), dtype=np.uint8)
+    with torch.no_grad():
+        output = generator.quantise(generator(best.latent[None].to(generator.device)))
+    pixels: Pixels = output[0].permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
