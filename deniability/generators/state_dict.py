@@ -21,6 +21,7 @@ from torch import nn
 
 from deniability.errors import GeneratorError
 from deniability.generators.base import last_line
+from deniability.generators.fold import fold_batch_norms
 from deniability.generators.module import LoadedModule, candidates_of
 
 Tensors = dict[str, torch.Tensor]
@@ -206,6 +207,7 @@ def finish(
 ) -> LoadedModule:
     """Put a module into evaluation mode in float32 on its device, its parameters detached."""
     module = module.eval().requires_grad_(False).to(device=device, dtype=torch.float32)
+    module = fold_batch_norms(module).requires_grad_(False)
     return LoadedModule(
         module=module,
         forward=module,

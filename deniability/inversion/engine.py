@@ -122,7 +122,7 @@ class _Run:
             limit=engine.batch_limit,
         )
         self._jacobian = Jacobian(
-            self._forward, engine.generator.dimension, lanes=128 if device.type == "cpu" else 4096
+            self._forward, engine.generator.dimension, lanes=256 if device.type == "cpu" else 4096
         )
         self._guesses = (
             engine.starts.guesses(self.observations.pixels) if self.given is None else None

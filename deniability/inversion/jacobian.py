@@ -50,12 +50,12 @@ class Jacobian:
     Args:
         forward: maps `R x d` to `R x m`, each row depending on its own latent only.
         dimension: d.
-        lanes: how many pairs of latent and tangent go forward at once. On a CPU about a hundred
-            keep the activations in the cache; more are slower.
+        lanes: how many pairs of latent and tangent go forward at once. On a CPU a few
+            hundred use it fully; more only take memory.
 
     """
 
-    def __init__(self, forward: Forward, dimension: int, lanes: int = 128) -> None:
+    def __init__(self, forward: Forward, dimension: int, lanes: int = 256) -> None:
         self._forward = forward
         self._dimension = dimension
         self._lanes = lanes
