@@ -43,7 +43,8 @@ class Thresholds:
         threshold: statistic at or below which a target counts as reached.
         floor: of the residual by quantisation.
         percentile99: of the controls' residuals.
-        allowance: largest residual of an own output produced another way.
+        allowance: largest residual of an own output produced another way, infinite unless all
+            were measured.
         recovered: controls whose residual is as small as at their true latent.
 
     """
@@ -91,11 +92,13 @@ def thresholds(controls: ControlSet, protocol: Protocol) -> Thresholds:
     threshold = reached_threshold(truths, protocol)
     finite = [Fraction(text) for text in truths if text is not None]
     base = LOSSLESS_FLOOR if controls.kind.family == "lossless" else Fraction(0)
+    # One left out could be the largest: deleting anything must never improve a finding.
+    measured = controls.mismatches if complete_mismatches(controls, protocol) else ()
     return Thresholds(
         threshold=threshold,
         floor=max([base, *finite]),
         percentile99=percentile99(residual(control.residual) for control in controls.controls),
-        allowance=max((residual(m.residual) for m in controls.mismatches), default=Infinite),
+        allowance=max((residual(m.residual) for m in measured), default=Infinite),
         recovered=sum(is_recovered(control, threshold, protocol) for control in controls.controls),
     )
 

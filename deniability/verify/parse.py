@@ -31,8 +31,10 @@ def parse_model(
         error: not canonical JSON, or not of the model's form; the message names the field.
 
     """
-    parse_canonical(raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=error)
-    return _validated(raw, model, where=where, error=error)
+    value = parse_canonical(
+        raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=error
+    )
+    return _written_one_way(_validated(raw, model, where=where, error=error), value, where, error)
 
 
 def parse_predicate(predicate: dict[str, Any], model: type[ModelT], *, where: str) -> ModelT:
@@ -44,9 +46,7 @@ def parse_predicate(predicate: dict[str, Any], model: type[ModelT], *, where: st
     """
     where = f"{where}: predicate"
     parsed = _validated(json.dumps(predicate).encode(), model, where=where, error=StatementError)
-    if parsed.to_wire() != predicate:  # e.g. an explicit null where a field is left out
-        raise StatementError("fields are not written the one way they should be", where=where)
-    return parsed
+    return _written_one_way(parsed, predicate, where, StatementError)
 
 
 def _validated(
@@ -56,6 +56,31 @@ def _validated(
         return model.model_validate_json(raw)
     except ValidationError as invalid:
         raise _explained(invalid, where, error) from invalid
+
+
+def _written_one_way(
+    parsed: ModelT, value: object, where: str, error: type[DeniabilityError]
+) -> ModelT:
+    """Refuse an explicit null or a left-out default, which would be a second encoding."""
+    field = _first_difference(parsed.to_wire(), value, "")
+    if field is not None:
+        raise error(
+            f"field {field or '(whole)'}: not written the one way it should be", where=where
+        )
+    return parsed
+
+
+def _first_difference(ours: object, theirs: object, path: str) -> str | None:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        if odd := sorted(ours.keys() ^ theirs.keys()):
+            return f"{path}.{odd[0]}".lstrip(".")
+        pairs = [(name, ours[name], theirs[name]) for name in ours]
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+    else:
+        return None if ours == theirs else path
+    found = (_first_difference(a, b, f"{path}.{name}".lstrip(".")) for name, a, b in pairs)
+    return next((field for field in found if field is not None), None)
 
 
 def _explained(
