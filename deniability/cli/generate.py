@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +18,6 @@ from deniability.cli.options import (
     with_model_flags,
 )
 from deniability.cli.terminal import Output
-
-if TYPE_CHECKING:
-    from deniability.generators.base import Generator
 
 
 @with_model_flags
@@ -52,13 +48,14 @@ def generate(
     for path in paths.values():
         refuse_loss(path, what="picture", force=force, inputs=(Path(model),))
     from deniability.generators.load import load_generator  # noqa: PLC0415
+    from deniability.report.case import own_picture  # noqa: PLC0415
 
     generator = load_generator(model, device=choose_device(device), options=options)
     pictures = []
     if count is not None:
         _make_folder(next(iter(paths.values())).parent)
     for number, path in paths.items():
-        write_atomic(path, picture_of(generator, number))
+        write_atomic(path, own_picture(generator, number))
         out.line(str(path))
         pictures.append({"seed": str(number), "file": str(path)})
     out.result({"pictures": pictures, "model": generator.digest})
@@ -80,25 +77,3 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(
             "the folder cannot be made", where=str(folder), found=cause.strerror
         ) from cause
-
-
-def picture_of(generator: Generator, seed: int) -> bytes:
-    """Return the PNG that the service would make of a seed.
-
-    Raises:
-        GeneratorError: the seed lies outside the model's seed space, or the model fails.
-
-    """
-    import torch  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415
-
-    from deniability.generators.entropy import entropy_source  # noqa: PLC0415
-
-    latent = torch.from_numpy(entropy_source(generator.spec).latent(seed))
-    with torch.no_grad():
-        output = generator.quantise(generator(latent[None].to(generator.device)))
-    pixels = output[0].permute(1, 2, 0).cpu().numpy()
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    target = io.BytesIO()
-    image.save(target, format="PNG")
-    return target.getvalue()

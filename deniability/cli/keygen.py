@@ -69,9 +69,9 @@ def keygen(
     write_atomic(private, private_pem(key, passphrase), mode=0o600, overwrite=False)
     write_atomic(public, key.public.pem, overwrite=False)
     add_to_trust_store(trusted.parent, key.public, name)
-    out.line(f"private key  {private}")
-    out.line(f"public key   {public}")
-    out.line(f"key id       {key.public.keyid}")
+    out.field("private key", str(private))
+    out.field("public key", str(public))
+    out.field("key id", key.public.keyid)
     out.detail(f"Trusted on this machine: {trusted}")
     out.detail("Keep the private key to yourself; give the public key to whoever shall verify.")
     out.result(

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from deniability.generators.base import Generator
 
 
+#: Exit codes by verdict (DESIGN section 6).
+VERDICT_CODES = {"excluded": 0, "reached": 10, "inconclusive": 11}
+_SHOWN = 32  # numbers of a latent
+
+
 @dataclass(frozen=True)
 class _Job:
     """What one run of `prove` is to do.
@@ -201,12 +206,7 @@ def _draw(job: _Job, proof: Proof, generator: Generator, progress: Progress) -> 
 def _tell(out: Output, job: _Job, proof: Proof, figure: Path | None) -> int:
     from deniability.cli.keyfiles import public_file_of  # noqa: PLC0415
     from deniability.cli.outputs import latents_beside  # noqa: PLC0415
-    from deniability.cli.wording import (  # noqa: PLC0415
-        CAVEATS,
-        VERDICT_CODES,
-        number_lines,
-        verify_command,
-    )
+    from deniability.report.wording import CAVEATS, numbers, verify_command  # noqa: PLC0415
 
     exclusion = proof.verified.exclusion
     finding = exclusion.finding
@@ -216,14 +216,19 @@ def _tell(out: Output, job: _Job, proof: Proof, figure: Path | None) -> int:
     light = verify_command(proof.path, key=public)
     full = verify_command(proof.path, key=public, image=job.image, model=job.model)
     out.line(finding.sentence)
-    for line in number_lines(exclusion):
-        out.line(line)
+    for name, text in numbers(exclusion):
+        out.field(name, text)
+    latent = _latent(proof)
+    if latent is not None:
+        shown = ", ".join(f"{value:.4f}" for value in latent[:_SHOWN])
+        more = f", ... ({len(latent)} numbers, all in the latents file)"
+        out.field("latent", shown + (more if len(latent) > _SHOWN else ""))
     for caveat in CAVEATS:
-        out.detail(f"note         {caveat}")
-    out.line(f"bundle       {proof.path}")
-    out.line(f"latents      {latents}")
+        out.field("note", caveat)
+    out.field("bundle", str(proof.path))
+    out.field("latents", str(latents))
     if figure is not None:
-        out.line(f"figure       {figure} (it shows the accused picture)")
+        out.field("figure", f"{figure} (it shows the accused picture)")
     out.detail("Hand over the bundle, its latents and your public key; then anyone can run:")
     out.line(f"  {light}")
     out.detail(f"  {full}")
@@ -234,6 +239,7 @@ def _tell(out: Output, job: _Job, proof: Proof, figure: Path | None) -> int:
         )
     result: dict[str, Any] = {
         "finding": finding.to_wire(),
+        "latent": latent,
         "bundle": str(proof.path),
         "latents": str(latents),
         "figure": None if figure is None else str(figure),
@@ -245,3 +251,12 @@ def _tell(out: Output, job: _Job, proof: Proof, figure: Path | None) -> int:
     }
     out.result(result, exit_code=code)
     return code
+
+
+def _latent(proof: Proof) -> list[float] | None:
+    """Return the latent that makes the picture, if one was found."""
+    reached = proof.verified.exclusion.finding.reached
+    if reached is None:
+        return None
+    latent = proof.trace.restarts[reached.restart].latent
+    return None if latent is None else [float(value) for value in latent]

@@ -107,14 +107,15 @@ def _tell(out: Output, target: Path, opened: OpenRegistration, keyid: str) -> No
     controls = registration.controls[0]
     found = sum(control.residual is not None for control in controls.controls)
     sidecar = target.with_name(registration.sidecar.name)
-    out.line(f"registered   model sha256:{registration.model.digest}")
-    out.line(f"registration {target}")
-    out.detail(f"latents      {sidecar} (keep it beside the registration)")
-    out.detail(
-        f"protocol     {registration.protocol.name}: {len(controls.controls)} controls, "
-        f"{found} with a finite residual"
+    out.field("registered", f"model sha256:{registration.model.digest}")
+    out.field("registration", str(target))
+    out.field("latents", f"{sidecar} (keep it beside the registration)")
+    out.field(
+        "protocol",
+        f"{registration.protocol.name}: {len(controls.controls)} controls, "
+        f"{found} with a finite residual",
     )
-    out.detail(f"signed by    key {keyid}")
+    out.field("signed by", f"key {keyid}")
     out.detail("Keep generator.toml and the model file as they are: their digests are registered.")
     out.result(
         {

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
+from deniability.report.text import escape
 
-def escape(text: str) -> str:
-    """Return one line of text in which nothing acts on a terminal.
-
-    Control, format (bidi), surrogate, private and unassigned characters, and line and paragraph
-    separators, are written as Python escapes.
-    """
-    return "".join(character if _harmless(character) else _escaped(character) for character in text)
-
-
-def _harmless(character: str) -> bool:
-    category = unicodedata.category(character)
-    return not category.startswith("C") and category not in {"Zl", "Zp"}
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if code < 0x100:
-        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character, f"\\x{code:02x}")
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+__all__ = ["Output", "escape", "prepare_streams", "program_name", "say", "write_json"]
 
 
 def prepare_streams() -> None:
@@ -37,6 +22,16 @@ def prepare_streams() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def program_name() -> str:
+    """Return how `deny` can be called again here: its name, or its path where that is not found."""
+    if shutil.which("deny") is not None:
+        return "deny"
+    script = Path(sys.argv[0])
+    if script.name in {"deny", "deny.exe"} and script.exists():
+        return shlex.quote(str(script))
+    return shlex.join([sys.executable, "-m", "deniability"])
 
 
 def _write(stream: TextIO | None, line: str) -> None:
@@ -73,6 +68,10 @@ class Output:
         """Write a line of explanation, left out with `--quiet`."""
         if not self.quiet:
             self.line(text)
+
+    def field(self, name: str, text: str, *, detail: bool = False) -> None:
+        """Write a named line of the result, or of the explanation."""
+        (self.detail if detail else self.line)(f"{name:<12} {text}")
 
     def note(self, text: str) -> None:
         """Write a remark to stderr, left out with `--quiet`."""

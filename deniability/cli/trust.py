@@ -38,8 +38,8 @@ def add(
     key = read_public_key(file)
     chosen = name or file.name.removesuffix(SUFFIX).removesuffix(".pem")
     path = add_to_trust_store(default_trust_folder(), key, chosen)
-    out.line(f"trusted      {path}")
-    out.line(f"key id       {key.keyid}")
+    out.field("trusted", str(path))
+    out.field("key id", key.keyid)
     out.result({"trusted": str(path), "keyid": key.keyid})
 
 

@@ -351,19 +351,18 @@ def described(exclusion: Exclusion) -> ModelOptions:
 def _tell(
     out: Output, level: Level, verified: VerifiedBundle, source: str, report: _Report
 ) -> None:
-    from deniability.cli.wording import CAVEATS, number_lines  # noqa: PLC0415
+    from deniability.report.wording import CAVEATS, numbers  # noqa: PLC0415
 
     exclusion = verified.exclusion
     finding = exclusion.finding
     out.line(_FIRST_LINES[level])
     out.line(finding.sentence)
-    out.line(f"picture      {exclusion.accused.file.name}")
-    out.line(f"             sha256 {exclusion.accused.file.sha256}")
-    out.line(f"signed by    key {verified.signer.keyid} ({source})")
+    out.field("picture", f"{exclusion.accused.file.name}, sha256 {exclusion.accused.file.sha256}")
+    out.field("signed by", f"key {verified.signer.keyid} ({source})")
     for caveat in CAVEATS:
-        out.line(f"note         {caveat}")
-    for line in number_lines(exclusion):
-        out.detail(line)
+        out.field("note", caveat)
+    for name, text in numbers(exclusion):
+        out.field(name, text, detail=True)
     for line in (*report.checked, *report.unchecked):
         out.detail(f"* {line}")
     for line in exclusion.scope:

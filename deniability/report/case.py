@@ -1,14 +1,17 @@
-"""From a proof to the figure of its case."""
+"""Pictures of a case: an own output as the service saves it, and a proof's figure."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from deniability.evidence.prove import Proof
 from deniability.generators.base import Generator
+from deniability.generators.entropy import entropy_source
 from deniability.report.figure import Pixels, case_figure
 
 
@@ -47,6 +50,23 @@ def reconstruction(proof: Proof, generator: Generator) -> Pixels:
         output = generator.quantise(generator(best.latent[None].to(generator.device)))
     pixels: Pixels = output[0].permute(1, 2, 0).cpu().numpy()
     return pixels
+
+
+def own_picture(generator: Generator, seed: int) -> bytes:
+    """Return the PNG that the registered service would make of a seed.
+
+    Raises:
+        GeneratorError: the seed lies outside the model's seed space, or the model fails.
+
+    """
+    latent = torch.from_numpy(entropy_source(generator.spec).latent(seed))
+    with torch.no_grad():
+        output = generator.quantise(generator(latent[None].to(generator.device)))
+    pixels = output[0].permute(1, 2, 0).cpu().numpy()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    target = io.BytesIO()
+    image.save(target, format="PNG")
+    return target.getvalue()
 
 
 def _number(text: str | None) -> float | None:

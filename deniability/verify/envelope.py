@@ -89,7 +89,15 @@ def verify_envelope(
         )
 
     # Step 4: the signature, over the DSSE pre-authentication encoding of the raw payload.
-    signer.verify(sig, pae(envelope.payload_type, payload))
+    try:
+        signer.verify(sig, pae(envelope.payload_type, payload))
+    except SignatureError as cause:
+        raise SignatureError(
+            cause.what,
+            where=f"{where}: dsseEnvelope.payload",
+            expected=cause.expected,
+            found="a payload or signature that was changed after it was signed",
+        ) from cause
 
     # Step 5: only now is the payload looked at.
     statement = parse_model(payload, Statement, where=f"{where}: payload", error=StatementError)
