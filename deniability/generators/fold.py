@@ -45,9 +45,9 @@ def _fused(before: nn.Module, norm: nn.Module) -> nn.Module | None:
     if before.training or norm.training:
         return None
     # Exact types: a subclass, such as one with spectral norm, computes something else.
-    if type(before) in _CONVOLUTIONS:
+    if isinstance(before, _CONVOLUTIONS) and type(before) in _CONVOLUTIONS:
         return fuse_conv_bn_eval(before, norm)
-    if type(before) in _TRANSPOSED and before.groups == 1:
+    if isinstance(before, _TRANSPOSED) and type(before) in _TRANSPOSED and before.groups == 1:
         return fuse_conv_bn_eval(before, norm, transpose=True)
     if type(before) is nn.Linear:
         return fuse_linear_bn_eval(before, norm)
