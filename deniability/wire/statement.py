@@ -76,7 +76,7 @@ class VerificationMaterial(WireModel):
     """What helps to verify, none of it trusted."""
 
     public_key: KeyHint
-    tlog_entries: Annotated[tuple[()], Field(default=())]
+    tlog_entries: tuple[()]
     timestamp_verification_data: TimestampData
 
 
