@@ -37,9 +37,11 @@ class EncoderNetwork(nn.Module):
         while max(size) > 4:
             out = _WIDTHS[min(len(layers) // 2, len(_WIDTHS) - 1)]
             stride = 4 if max(size) > 64 else 2
-            layers += [nn.Conv2d(channels, out, stride + 2, stride, 1), nn.LeakyReLU(0.2)]
+            down, across = (stride if side > 4 else 1 for side in size)  # a short side stays
+            kernel = (down + 2, across + 2)
+            layers += [nn.Conv2d(channels, out, kernel, (down, across), 1), nn.LeakyReLU(0.2)]
             channels = out
-            size = (max(1, size[0] // stride), max(1, size[1] // stride))
+            size = (size[0] // down, size[1] // across)
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(size), nn.Flatten())
         flat = channels * size[0] * size[1]
         self.head = nn.Sequential(
@@ -98,7 +100,10 @@ def load_encoder(tensors: Mapping[str, Tensor], generator: Generator) -> Encoder
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     try:
         network.load_state_dict(state)
-        parts = [tensors[name].to(generator.device) for name in ("mean", "scale", "error")]
+        parts = [
+            tensors[name].to(generator.device, torch.float32).reshape(generator.dimension)
+            for name in ("mean", "scale", "error")
+        ]
     except (KeyError, RuntimeError) as error:
         raise CommitmentError(
             "the stored encoder does not fit the model",
@@ -168,7 +173,7 @@ class EncoderTraining:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimiser.step()
         self.steps += 1
-        return float(loss)
+        return float(loss.detach())
 
     def finish(self) -> Encoder:
         """Measure the guess on held-out outputs and freeze the network."""

@@ -154,9 +154,9 @@ class _Run:
             self.on_restart(target, restart)
         if restart.stop is Stop.REACHED:
             self._reached[target] = min(restart.index, self._reached.get(target, restart.index))
-        opened = self._opened[target]
-        if target not in self._reached and all(
-            (target, index) in self.finished for index in range(opened)
+        wanted = self._reached.get(target, self._restarts)
+        while self._opened[target] < wanted and all(
+            (target, index) in self.finished for index in range(self._opened[target])
         ):
             self._open(target)
 

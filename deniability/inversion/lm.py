@@ -21,8 +21,9 @@ from deniability.inversion.solver import State, first_state, keep_best, stop_rea
 _TRIALS = (0.03, 0.3, 1.0, 4.0)
 _REJECTED = 16.0  # λ grows by this when no trial lowers the objective
 _SMALLEST, _LARGEST = 1e-9, 1e6  # of λ relative to the mean diagonal of JᵀJ
-_SLOW = 0.05  # least relative decrease that keeps a restart in the centre phase
+_SLOW = 0.005  # least relative decrease that keeps a restart in the centre phase
 _NOISE = 1.3  # ... and how near to the quantisation noise that phase goes
+_CHORD = 0.9  # a Jacobian is used twice if the first move left less than this share of the loss
 _STALL = 1e-4  # a step that lowers the objective by less than this share brought nothing
 
 
@@ -36,6 +37,7 @@ class LMState(State):
         stale: whether those two must be computed anew, `B` bool.
         damping: λ relative to the mean diagonal of JᵀJ, `B` float64.
         in_cell: whether the restart aims at the cell rather than its centre, `B` bool.
+        turned: whether the last move turned it there, `B` bool.
         loss: sum of squares of the residual it works on, `B` float64.
 
     """
@@ -45,6 +47,7 @@ class LMState(State):
     stale: Tensor
     damping: Tensor
     in_cell: Tensor
+    turned: Tensor
     loss: Tensor
 
 
@@ -60,8 +63,8 @@ class LevenbergMarquardt:
     """
 
     max_iterations: int
-    damping: float = 1e-2
-    patience: int = 4
+    damping: float = 1.0
+    patience: int = 8
 
     def init(self, objective: Objective, latents: Tensor) -> LMState:
         """Evaluate the starts `B x d`."""
@@ -76,12 +79,48 @@ class LevenbergMarquardt:
             stale=~in_cell,
             damping=torch.full_like(zeros, self.damping),
             in_cell=in_cell,
+            turned=in_cell,
             loss=_loss(objective.residual(base.values, in_cell)),
         )
 
     def step(self, objective: Objective, state: LMState) -> LMState:
-        """Linearise where needed, try the dampings, keep the best trial that lowers the loss."""
-        state = _linearised(objective, state)
+        """Linearise where the iterate has moved, then move: with that Jacobian, and once again.
+
+        The second move (a chord step) costs a few forward passes where a Jacobian costs d.
+        """
+        moved = state.stale.nonzero().squeeze(1)
+        part = objective.rows(moved)
+        jacobian = part.jacobian(state.latents[moved]) if len(moved) else None
+        before = state.loss
+        if jacobian is not None:
+            state = state.replaced(moved, _linearised(part, state.rows(moved), jacobian))
+        state = self._move(objective, replace(state, iterations=state.iterations + 1))
+        if jacobian is not None:
+            state = self._chord(objective, state, moved, jacobian, before)
+        idle = (state.loss > before * (1 - _STALL)) & ~state.turned
+        return replace(
+            state, stalled=torch.where(idle, state.stalled + 1, torch.zeros_like(state.stalled))
+        )
+
+    def _chord(
+        self,
+        objective: Objective,
+        state: LMState,
+        moved: Tensor,
+        jacobian: Tensor,
+        before: Tensor,
+    ) -> LMState:
+        """Move once more with the same Jacobian where the first move showed that it fits well."""
+        fits = state.loss[moved] < before[moved] * _CHORD
+        if not bool(fits.any()):
+            return state
+        index = moved[fits]
+        part = objective.rows(index)
+        again = _linearised(part, state.rows(index), jacobian[fits])
+        return state.replaced(index, self._move(part, again))
+
+    def _move(self, objective: Objective, state: LMState) -> LMState:
+        """Try the dampings, keep the best trial that lowers the loss, perhaps turn to the cell."""
         latents, values, loss, damping = _best_trial(objective, state)
         accepted = loss < state.loss
         decrease = torch.where(accepted, 1 - loss / state.loss, torch.zeros_like(loss))
@@ -89,25 +128,22 @@ class LevenbergMarquardt:
         values = torch.where(accepted[:, None], values, state.values)
         loss = torch.where(accepted, loss, state.loss)
         relative = torch.where(accepted, damping, state.damping * _REJECTED)
-        iterations = state.iterations + 1
 
         near = loss <= _NOISE * objective.noise() * values.shape[-1]
         turning = ~state.in_cell & (
-            near | (decrease < _SLOW) | (iterations >= self.max_iterations // 2)
+            near | (decrease < _SLOW) | (state.iterations >= self.max_iterations // 2)
         )
         in_cell = state.in_cell | turning
         loss = torch.where(turning, _loss(objective.residual(values, in_cell)), loss)
-        idle = (decrease < _STALL) & ~turning
         return replace(
             state,
             latents=latents,
             values=values,
             **keep_best(objective, state, latents, values),
-            iterations=iterations,
-            stalled=torch.where(idle, state.stalled + 1, torch.zeros_like(state.stalled)),
-            stale=accepted | turning,
+            stale=state.stale | accepted | turning,
             damping=relative.clamp(_SMALLEST, _LARGEST),
             in_cell=in_cell,
+            turned=turning,
             loss=loss,
         )
 
@@ -123,23 +159,19 @@ def _loss(residual: Tensor) -> Tensor:
     return torch.where(torch.isfinite(loss), loss, torch.full_like(loss, torch.inf))
 
 
-def _linearised(objective: Objective, state: LMState) -> LMState:
-    """Compute JᵀJ and Jᵀr of the restarts whose iterate has moved."""
-    index = state.stale.nonzero().squeeze(1)
-    if len(index) == 0:
-        return state
-    part = objective.rows(index)
-    residual = part.residual(state.values[index], state.in_cell[index])
-    jacobian = part.jacobian(state.latents[index])
+def _linearised(objective: Objective, state: LMState, jacobian: Tensor) -> LMState:
+    """Form JᵀJ and Jᵀr of the residual that each restart works on now."""
+    residual = objective.residual(state.values, state.in_cell)
     # Rows that the cell already satisfies have no say; elsewhere r is zero with probability 0.
-    jacobian = jacobian * ((residual != 0) | ~state.in_cell[index][:, None])[:, :, None]
+    jacobian = jacobian * ((residual != 0) | ~state.in_cell[:, None])[:, :, None]
     jacobian = torch.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0).double()
     residual = torch.nan_to_num(residual, nan=0.0, posinf=0.0, neginf=0.0).double()
     transposed = jacobian.transpose(1, 2)
     return replace(
         state,
-        normal=state.normal.index_copy(0, index, transposed @ jacobian),
-        gradient=state.gradient.index_copy(0, index, (transposed @ residual[:, :, None])[:, :, 0]),
+        normal=transposed @ jacobian,
+        gradient=(transposed @ residual[:, :, None])[:, :, 0],
+        stale=torch.zeros_like(state.stale),
     )
 
 

@@ -39,6 +39,16 @@ class State:
         """Keep the restarts at `index`."""
         return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
+    def replaced(self, index: Tensor, other: Self) -> Self:
+        """Put the restarts of another state in place of those at `index`."""
+        return replace(
+            self,
+            **{
+                f.name: getattr(self, f.name).index_copy(0, index, getattr(other, f.name))
+                for f in fields(self)
+            },
+        )
+
     def joined(self, other: Self) -> Self:
         """Append the restarts of another state."""
         return replace(

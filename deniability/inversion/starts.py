@@ -13,8 +13,9 @@ from deniability.inversion.encoder import Encoder
 
 #: Noise added to the guess, in units of the encoder's own error, by turns.
 _NOISE_LEVELS = (0.5, 1.0)
-#: Prior draws are shrunk towards the prior's mean, where J is better conditioned.
-_SHRINK = 0.5
+#: Prior draws are shrunk towards the prior's mean, by turns: J is better conditioned there, but some
+#: pictures are only found from the prior's full width.
+_SHRINK = (0.5, 1.0)
 
 
 def start_kind(index: int, *, encoder: bool = True) -> str:
@@ -57,7 +58,7 @@ class Starts:
         if self.encoder is None or guess is None or self.kind(index) == "prior":
             drawn = self._on_device(latents_from_seed(self.generator.spec, seed))
             mean = self.encoder.mean if self.encoder is not None else torch.zeros_like(drawn)
-            return mean + _SHRINK * (drawn - mean)
+            return mean + _SHRINK[(index // 2) % len(_SHRINK)] * (drawn - mean)
         if index == 0:
             return guess
         noise = self._on_device(shake256_normal(seed, self.generator.dimension))
