@@ -69,7 +69,8 @@ def excluded(**changes):
 def control_sets(draw):
     """Sets that are mostly at the floor, with a drawn hard tail and drawn allowance."""
     hard = draw(st.dictionaries(n_of, values, max_size=14))
-    truths = draw(st.dictionaries(n_of, st.sampled_from(["0", "2.00000e-08", "1.00000e-02", None]), max_size=4))
+    at_truth = st.sampled_from(["0", "2.00000e-08", "1.00000e-02", None])
+    truths = draw(st.dictionaries(n_of, at_truth, max_size=4))
     worst = draw(st.sampled_from(["0", "1.00000e-06", "8.00000e-06", "1.00000e-03", None]))
     base = with_controls(truths, with_controls(hard), "truth")
     last = len(base.mismatches) - 1
