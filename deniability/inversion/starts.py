@@ -13,8 +13,8 @@ from deniability.inversion.encoder import Encoder
 
 #: Noise added to the guess, in units of the encoder's own error, by turns.
 _NOISE_LEVELS = (0.5, 1.0)
-#: Prior draws are shrunk towards the prior's mean, by turns: J is better conditioned there, but some
-#: pictures are only found from the prior's full width.
+#: Prior draws are shrunk towards the prior's mean, by turns: J is better conditioned there, but
+#: some pictures are only found from the prior's full width.
 _SHRINK = (0.5, 1.0)
 
 
