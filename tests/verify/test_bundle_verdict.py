@@ -30,7 +30,7 @@ values = st.one_of(
     st.floats(-10, 1).map(lambda power: decimal_string(10.0**power)),
 )
 n_of = st.integers(0, QUICK.controls - 1)
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def with_controls(changes, base=CONTROLS, field="residual"):

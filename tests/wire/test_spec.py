@@ -461,3 +461,14 @@ def test_slack_units_and_floor():
     assert (UNIT, Handling.slack) == (127.5, 0.01 / 127.5)
     assert "1/195075" in section("5. The rule")
     assert LosslessHandling.base_floor == LOSSLESS_FLOOR == Fraction(1, 195075)
+
+
+def test_starts():
+    pytest.importorskip("torch")
+    from deniability.inversion import starts
+
+    assert "w is ½ if ⌊j/2⌋ is even, else 1" in section("7. The search")
+    assert starts._NOISE_LEVELS == starts._SHRINK == (0.5, 1.0)
+    kinds = [starts.start_kind(j) for j in range(5)]
+    assert kinds == ["encoder", "encoder-noise", "prior", "encoder-noise", "prior"]
+    assert {starts.start_kind(j, encoder=False) for j in range(5)} == {"prior"}
