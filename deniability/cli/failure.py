@@ -66,8 +66,16 @@ def failed(error: BaseException, *, json: bool) -> int:
         traceback.print_exception(error)
     if json:
         write_json({"error": describe(known), "exitCode": known.exit_code})
-    say(sentence(known))
+    _say(known)
     return known.exit_code
+
+
+def _say(error: DeniabilityError) -> None:
+    """Write the sentence, and below it the example that some hints end in."""
+    _, gap, example = (error.hint or "").partition("\n\n")
+    say(sentence(error).removesuffix(gap + example) if gap else sentence(error))
+    for line in example.splitlines():
+        say(line)
 
 
 def sentence(error: DeniabilityError) -> str:
