@@ -24,6 +24,7 @@ _SMALLEST, _LARGEST = 1e-9, 1e6  # of λ relative to the mean diagonal of JᵀJ
 _SLOW = 0.005  # least relative decrease that keeps a restart in the centre phase
 _NOISE = 1.3  # ... and how near to the quantisation noise that phase goes
 _CHORD = 0.9  # a Jacobian is used twice if the first move left less than this share of the loss
+_ROWS = 8192  # of a Jacobian that are in float64 at once
 _STALL = 1e-4  # a step that lowers the objective by less than this share brought nothing
 
 
@@ -163,16 +164,19 @@ def _linearised(objective: Objective, state: LMState, jacobian: Tensor) -> LMSta
     """Form JᵀJ and Jᵀr of the residual that each restart works on now."""
     residual = objective.residual(state.values, state.in_cell)
     # Rows that the cell already satisfies have no say; elsewhere r is zero with probability 0.
-    jacobian = jacobian * ((residual != 0) | ~state.in_cell[:, None])[:, :, None]
-    jacobian = torch.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0).double()
-    residual = torch.nan_to_num(residual, nan=0.0, posinf=0.0, neginf=0.0).double()
-    transposed = jacobian.transpose(1, 2)
-    return replace(
-        state,
-        normal=transposed @ jacobian,
-        gradient=(transposed @ residual[:, :, None])[:, :, 0],
-        stale=torch.zeros_like(state.stale),
-    )
+    counts = (residual != 0) | ~state.in_cell[:, None]
+    normal, gradient = torch.zeros_like(state.normal), torch.zeros_like(state.gradient)
+    for start in range(0, residual.shape[1], _ROWS):
+        rows = slice(start, start + _ROWS)
+        part = _finite(jacobian[:, rows] * counts[:, rows, None]).double()
+        transposed = part.transpose(1, 2)
+        normal += transposed @ part
+        gradient += (transposed @ _finite(residual[:, rows, None]).double())[:, :, 0]
+    return replace(state, normal=normal, gradient=gradient, stale=torch.zeros_like(state.stale))
+
+
+def _finite(values: Tensor) -> Tensor:
+    return torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _best_trial(objective: Objective, state: LMState) -> tuple[Tensor, Tensor, Tensor, Tensor]:

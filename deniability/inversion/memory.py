@@ -29,21 +29,20 @@ def rows_that_fit(
 ) -> int:
     """Return the largest batch of restarts with `coordinates` m and `dimension` d.
 
-    The Jacobian counts three times (float32, float64, and the product being formed), vectors of m
-    a dozen times.
+    The Jacobian counts twice (its columns, and their concatenation), vectors of m two dozen times.
 
     Raises:
         GeneratorError: not even one restart fits.
 
     """
-    row = coordinates * dimension * 20 + coordinates * 64 + dimension * dimension * 40
+    row = coordinates * dimension * 8 + coordinates * 96 + dimension * dimension * 40
     free = free_memory(device)
     if row > free:
         raise GeneratorError(
             "one restart does not fit memory",
             expected=f"{row / 2**30:.1f} GiB for {coordinates} coordinates x {dimension} latents",
             found=f"{free / 2**30:.1f} GiB free on {device}",
-            hint="Use a device with more memory, or the Adam solver.",
+            hint="Use a device with more memory.",
         )
     budget = int(free * _SHARE)
     if device.type == "cpu":
