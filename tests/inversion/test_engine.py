@@ -33,7 +33,7 @@ def generator_of(**options):
 @pytest.fixture(scope="module")
 def hard():
     """A generator on which some restarts fail, its own outputs, and their traces."""
-    generator = generator_of(wave=2.0)
+    generator = generator_of(wave=1.5)
     observations = own_observations(generator, drawn(generator, 12))
     traces = engine_of(generator).run(observations, seed_of)
     return generator, observations, traces
