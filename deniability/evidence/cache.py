@@ -101,7 +101,13 @@ def _read(path: Path, opened: OpenRegistration, handling: Handling) -> Calibrate
     try:
         raw = read_capped(path, MAX_BUNDLE_BYTES, what="control set")
         entry = parse_model(raw, _Entry, where=str(path))
-        check_controls(entry.controls, procedure.model, procedure.protocol, where=str(path))
+        check_controls(
+            entry.controls,
+            procedure.model,
+            procedure.protocol,
+            dimension=procedure.generator.dimension,
+            where=str(path),
+        )
         latents = read_sidecar(path.with_suffix(".safetensors"), entry.sidecar)["latents"]
     except (DeniabilityError, KeyError):
         return None

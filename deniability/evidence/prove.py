@@ -90,8 +90,13 @@ class Proof:
     trace: Trace
 
 
-def read_exhibit(path: Path, generator: Generator) -> Exhibit:
+def read_exhibit(path: Path, generator: Generator, *, called: str | None = None) -> Exhibit:
     """Read an accused file and observe it in a model's output format.
+
+    Args:
+        path: the file.
+        generator: the model.
+        called: the name that it had when it was received, if another.
 
     Raises:
         InputError: there is no such file, or it is too large.
@@ -99,7 +104,7 @@ def read_exhibit(path: Path, generator: Generator) -> Exhibit:
 
     """
     data = read_capped(path, MAX_IMAGE_BYTES, what="picture")
-    picture = decode_picture(data, where=str(path))
+    picture = decode_picture(data, where=called or str(path))
     spec = generator.spec
     observed = observe(
         picture,
@@ -111,7 +116,8 @@ def read_exhibit(path: Path, generator: Generator) -> Exhibit:
         rounding=spec.rounding,
         device=generator.device,
     )
-    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path.name)
+    plain = (c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path.name)
+    name = called or "".join(plain)
     return Exhibit(describe_bytes(name, data), picture, observed)
 
 
@@ -302,7 +308,7 @@ def _record(restart: Restart, seed: bytes) -> RestartRecord:
     return RestartRecord(
         index=restart.index,
         seed=seed.hex(),
-        start=restart.start,  # type: ignore[arg-type] # pydantic checks the word
+        start=restart.start,
         stop=restart.stop.value,
         residual=None if restart.residual is None else decimal_string(restart.residual),
         distance=None if restart.distance is None else decimal_string(restart.distance),

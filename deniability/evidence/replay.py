@@ -194,7 +194,7 @@ def _open(verified: VerifiedBundle, image: Path, generator: Generator, sidecar: 
             found=str(generator.spec.to_wire()),
             hint="Use the generator.toml that belongs to the bundle.",
         )
-    exhibit = read_exhibit(image, generator)
+    exhibit = read_exhibit(image, generator, called=exclusion.accused.file.name)
     _same(exhibit, exclusion)
     tensors = read_sidecar(sidecar, exclusion.latents)
     procedure = procedure_from(
@@ -207,7 +207,8 @@ def _same(exhibit: Exhibit, exclusion: Exclusion) -> None:
     """Check that decoding the picture here gives what the bundle says it gave there."""
     accused, observed, picture = exclusion.accused, exhibit.observed, exhibit.picture
     pairs: list[tuple[str, object, object]] = [
-        ("file.sha256", accused.file.sha256, exhibit.file.sha256),
+        ("file", accused.file, exhibit.file),
+        ("format", accused.format, picture.format),
         ("pixels", accused.pixels, picture.canonical_digest),
         ("kind", accused.kind, observed.handling.kind),
         ("transforms", accused.transforms, observed.transforms),
@@ -385,6 +386,8 @@ def _controls_again(case: _Case) -> tuple[ControlSet, list[float]]:
     ):
         field = f"controls.controls.{control.index}"
         differences.append(_differ(control.truth, truth, f"{field}.truth", threshold))
+        raised_truth = None if truth is None else _raised(truth)
+        control = control.model_copy(update={"truth": raised_truth})  # noqa: PLW2901
         if control.residual is None:
             controls.append(control)
             continue
@@ -392,12 +395,16 @@ def _controls_again(case: _Case) -> tuple[ControlSet, list[float]]:
         differences.append(_differ(control.residual, best, f"{field}.residual", threshold))
         if best is None:
             continue
-        raised = max(best, float(control.residual)) * (1 + _RELATIVE)
-        raised = 0.0 if raised == 0 else raised + _ABSOLUTE
-        controls.append(control.model_copy(update={"residual": decimal_string(raised)}))
+        raised = _raised(max(best, float(control.residual)))
+        controls.append(control.model_copy(update={"residual": raised}))
     mismatches = _mismatches_again(case)
     update = {"controls": tuple(controls), "mismatches": mismatches}
     return stored.model_copy(update=update), differences
+
+
+def _raised(value: float) -> str:
+    """Raise a control's residual by the tolerance; 0 stays 0, since nothing is left to shade."""
+    return decimal_string(0.0 if value == 0 else value * (1 + _RELATIVE) + _ABSOLUTE)
 
 
 def _mismatches_again(case: _Case) -> tuple[Mismatch, ...]:
@@ -421,7 +428,7 @@ def _exactly(case: _Case, restarts: tuple[RestartRecord, ...]) -> bool:
     if claimed.restart not in run:
         return False
     latent = case.tensors["restarts"][run.index(claimed.restart)]
-    best = Restart(claimed.restart, "", Stop.REACHED, 0.0, 0.0, 0, latent)
+    best = Restart(claimed.restart, "prior", Stop.REACHED, 0.0, 0.0, 0, latent)
     return is_pixel_for_pixel(case.procedure.generator, case.exhibit, best)
 
 

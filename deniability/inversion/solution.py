@@ -8,6 +8,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from deniability.wire.roles import StartKind
+
 
 class Stop(StrEnum):
     """Why a restart ended."""
@@ -36,7 +38,7 @@ class Restart:
     """
 
     index: int
-    start: str
+    start: StartKind
     stop: Stop
     residual: float | None
     distance: float | None

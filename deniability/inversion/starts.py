@@ -10,24 +10,13 @@ from torch import Tensor
 from deniability.generators.base import Generator
 from deniability.generators.entropy import latents_from_seed, shake256_normal
 from deniability.inversion.encoder import Encoder
+from deniability.wire.roles import StartKind, start_kind
 
 #: Noise added to the guess, in units of the encoder's own error, by turns.
 _NOISE_LEVELS = (0.5, 1.0)
 #: Prior draws are shrunk towards the prior's mean, by turns: J is better conditioned there, but
 #: some pictures are only found from the prior's full width.
 _SHRINK = (0.5, 1.0)
-
-
-def start_kind(index: int, *, encoder: bool = True) -> str:
-    """Name the kind of start that restart `index` of every target gets.
-
-    The first is the encoder's guess; after it noisy guesses and prior draws alternate.
-    """
-    if not encoder:
-        return "prior"
-    if index == 0:
-        return "encoder"
-    return "encoder-noise" if index % 2 else "prior"
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ class Starts:
             return None
         return self.encoder.guess(pictures.to(self.generator.device))
 
-    def kind(self, index: int) -> str:
+    def kind(self, index: int) -> StartKind:
         """Name the kind of start of restart `index`."""
         return start_kind(index, encoder=self.encoder is not None)
 

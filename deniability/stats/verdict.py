@@ -119,7 +119,6 @@ def decide(
     cautions: Sequence[str],
     model_digest: str,
     pixel_for_pixel: bool,
-    share_margin: Fraction = Fraction(1),
 ) -> Finding:
     """Apply the rule.
 
@@ -130,14 +129,13 @@ def decide(
         cautions: facts about the file that forbid `excluded`.
         model_digest: named in the sentence.
         pixel_for_pixel: whether the best latent's quantised output equals the file.
-        share_margin: factor on the effect margin; a re-check with a tolerance uses more than 1.
 
     """
     limits = thresholds(controls, protocol)
     statistic = min((residual(r.residual) for r in restarts), default=Infinite)
     best = next((r for r in restarts if residual(r.residual) == statistic), None)
     reached = statistic <= limits.threshold
-    family = _family(protocol, controls, restarts, cautions, limits, statistic, share_margin)
+    family = _family(protocol, controls, restarts, cautions, limits, statistic)
     excluded = not reached and all(gate.passed for gate in family.gates)
     verdict: Verdict = "reached" if reached else "excluded" if excluded else "inconclusive"
     exact = reached and pixel_for_pixel
@@ -164,7 +162,6 @@ def _family(
     cautions: Sequence[str],
     limits: Thresholds,
     statistic: Residual,
-    share_margin: Fraction,
 ) -> FamilyFinding:
     n = len(controls.controls)
     k = sum(residual(control.residual) >= statistic for control in controls.controls)
@@ -172,7 +169,7 @@ def _family(
     bound = decimal_up(upper_bound(k, n, confidence), 6)
     # A truth left out could have been the floor: deleting anything must never improve a finding.
     known = all(control.truth is not None for control in controls.controls)
-    margin = limits.largest * Fraction(protocol.kappa) * share_margin if known else Infinite
+    margin = limits.largest * Fraction(protocol.kappa) if known else Infinite
     p = conformal_p(k, n)
     gates = (
         _gate(

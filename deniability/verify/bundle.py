@@ -6,6 +6,7 @@ No I/O happens here and nothing is trusted but the keys that the caller brings.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
@@ -13,15 +14,22 @@ from deniability.crypto.keys import PublicKey
 from deniability.crypto.merkle import merkle_root
 from deniability.errors import CommitmentError, StatisticsError
 from deniability.stats.sentence import scope_lines
-from deniability.stats.verdict import complete_mismatches, decide, residual
+from deniability.stats.verdict import (
+    complete_mismatches,
+    decide,
+    reached_threshold,
+    residual,
+)
 from deniability.verify.envelope import VerifiedStatement, verify_envelope
 from deniability.verify.parse import parse_predicate
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.controls import ControlSet
+from deniability.wire.controls import Control, ControlSet
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion, RestartRecord
+from deniability.wire.generator import GeneratorSpec
+from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
 from deniability.wire.registration import REGISTRATION_TYPE, ModelDescriptor, Registration
-from deniability.wire.roles import control_seed, mismatch_seed, restart_seed
+from deniability.wire.roles import control_seed, mismatch_seed, restart_seed, start_kind
 from deniability.wire.statement import Subject
 
 
@@ -65,7 +73,13 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
     _check_model(exclusion.model, where)
     _check_protocol(exclusion.protocol, exclusion.protocol_digest, where)
     _check_accused(exclusion, where)
-    check_controls(exclusion.controls, exclusion.model, exclusion.protocol, where=where)
+    check_controls(
+        exclusion.controls,
+        exclusion.model,
+        exclusion.protocol,
+        dimension=exclusion.generator.dimension,
+        where=where,
+    )
     _check_trace(exclusion, where)
     _check_finding(exclusion, where)
     return VerifiedBundle(exclusion, signed.payload_digest, signed.signer)
@@ -88,8 +102,14 @@ def verify_registration(
         )
     _check_model(model, where)
     _check_protocol(registration.protocol, registration.protocol_digest, where)
+    spec = registration.generator
+    kinds = [controls.kind for controls in registration.controls]
+    _equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
     for controls in registration.controls:
-        check_controls(controls, model, registration.protocol, where=where)
+        _check_kind(controls.kind, spec, "controls.kind", where)
+        check_controls(
+            controls, model, registration.protocol, dimension=spec.dimension, where=where
+        )
     return VerifiedRegistration(registration, signed.payload_digest, signed.signer)
 
 
@@ -142,22 +162,31 @@ def _check_accused(exclusion: Exclusion, where: str) -> None:
     kind = accused.kind
     _equal("controls.kind", kind, exclusion.controls.kind, where)
     _equal("accused.kind (size)", (kind.height, kind.width), (accused.height, accused.width), where)
-    _equal(
-        "accused.kind (model)",
-        (spec.height, spec.width, spec.channels),
-        (kind.height, kind.width, kind.model_channels),
-        where,
-    )
+    _check_kind(kind, spec, "accused.kind", where)
     _equal("accused.kind.channels", accused.channels, kind.channels, where)
-    if kind.family == "lossless":
-        _equal("accused.kind.rounding", spec.rounding, kind.rounding, where)
     if kind.family not in exclusion.protocol.families:
         _equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
     _equal("scope", scope_lines(kind), exclusion.scope, where)
 
 
+def _check_kind(kind: ObservationKind, spec: GeneratorSpec, field: str, where: str) -> None:
+    _equal(
+        f"{field} (model)",
+        (spec.height, spec.width, spec.channels),
+        (kind.height, kind.width, kind.model_channels),
+        where,
+    )
+    if kind.family == "lossless":
+        _equal(f"{field}.rounding", spec.rounding, kind.rounding, where)
+
+
 def check_controls(
-    controls: ControlSet, model: ModelDescriptor, protocol: Protocol, *, where: str
+    controls: ControlSet,
+    model: ModelDescriptor,
+    protocol: Protocol,
+    *,
+    dimension: int,
+    where: str,
 ) -> None:
     """Step 10: all n controls are there in order, from derived seeds, by this engine.
 
@@ -167,7 +196,10 @@ def check_controls(
     """
     digest, kind = protocol.digest, controls.kind.digest()
     _equal("controls.engine", ENGINE_VERSION, controls.engine, where)
+    solver = "levenberg-marquardt" if dimension <= protocol.dense_limit else "adam"
+    _equal("controls.solver", solver, controls.solver, where)
     _equal("controls (count)", protocol.controls, len(controls.controls), where)
+    threshold = reached_threshold([control.truth for control in controls.controls], protocol)
     for index, control in enumerate(controls.controls):
         field = f"controls.controls.{index}"
         _equal(f"{field}.index", index, control.index, where)
@@ -175,10 +207,9 @@ def check_controls(
         _equal(f"{field}.seed", seed, control.seed, where)
         _equal(f"{field}.best", control.residual is None, control.best is None, where)
         _equal(f"{field}.latent", control.residual is None, control.latent is None, where)
-        if not 1 <= control.restarts <= protocol.restarts:
-            _equal(f"{field}.restarts", f"1 to {protocol.restarts}", control.restarts, where)
-        if control.best is not None and control.best >= control.restarts:
-            _equal(f"{field}.best", f"below {control.restarts}", control.best, where)
+        _check_residual(control.residual, protocol, f"{field}.residual", where)
+        _check_residual(control.truth, protocol, f"{field}.truth", where)
+        _check_search(control, threshold, protocol, field, where)
     if not complete_mismatches(controls, protocol):
         raise CommitmentError(
             "not every way of mismatch is there with all its outputs, in order",
@@ -187,6 +218,26 @@ def check_controls(
     for position, mismatch in enumerate(controls.mismatches):
         seed = mismatch_seed(model, digest, kind, mismatch.index).hex()
         _equal(f"controls.mismatches.{position}.seed", seed, mismatch.seed, where)
+
+
+def _check_search(
+    control: Control, threshold: Fraction, protocol: Protocol, field: str, where: str
+) -> None:
+    """Check that a search ended with the restart that reached the threshold, or ran them all."""
+    if residual(control.residual) <= threshold:
+        if not 1 <= control.restarts <= protocol.restarts:
+            _equal(f"{field}.restarts", f"1 to {protocol.restarts}", control.restarts, where)
+        _equal(f"{field}.best", control.restarts - 1, control.best, where)
+        return
+    _equal(f"{field}.restarts", protocol.restarts, control.restarts, where)
+    if control.best is not None and control.best >= control.restarts:
+        _equal(f"{field}.best", f"below {control.restarts}", control.best, where)
+
+
+def _check_residual(text: str | None, protocol: Protocol, field: str, where: str) -> None:
+    """Residuals below the resolution are written as 0."""
+    if text is not None and 0 < residual(text) < residual(protocol.resolution):
+        _equal(field, f"0, or at least {protocol.resolution}", text, where)
 
 
 def _check_trace(exclusion: Exclusion, where: str) -> None:
@@ -199,6 +250,9 @@ def _check_trace(exclusion: Exclusion, where: str) -> None:
         _equal(f"{field}.index", index, restart.index, where)
         seed = restart_seed(exclusion.model, protocol.digest, picture, index).hex()
         _equal(f"{field}.seed", seed, restart.seed, where)
+        kind = start_kind(index, encoder=exclusion.encoder is not None)
+        _equal(f"{field}.start", kind, restart.start, where)
+        _check_residual(restart.residual, protocol, f"{field}.residual", where)
         _check_outcome(restart, field, where)
     _check_stop_order(exclusion, where)
     leaves = [canonical_json(restart.to_wire()) for restart in exclusion.restarts]

@@ -19,7 +19,9 @@ PlainDecimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})
 Text = Annotated[
     str,
     StringConstraints(
-        min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+        min_length=1,
+        max_length=2000,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$",
     ),
 ]
 #: RFC 3339 time, UTC, whole seconds.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from deniability.crypto.seeds import derive_seed
 from deniability.wire.registration import ModelDescriptor
+
+#: Where a restart begins.
+StartKind = Literal["encoder", "encoder-noise", "prior"]
 
 ENCODER = "encoder"
 CONTROL = "control"
@@ -43,3 +48,16 @@ def restart_seed(model: ModelDescriptor, protocol: str, picture: str, index: int
     return derive_seed(
         role=RESTART, weights=model.weights, protocol=protocol, picture=picture, index=index
     )
+
+
+def start_kind(index: int, *, encoder: bool = True) -> StartKind:
+    """Name the kind of start that restart `index` of every target gets.
+
+    The first is the encoder's guess; after it noisy guesses and prior draws alternate. Without an
+    encoder all are prior draws.
+    """
+    if not encoder:
+        return "prior"
+    if index == 0:
+        return "encoder"
+    return "encoder-noise" if index % 2 else "prior"

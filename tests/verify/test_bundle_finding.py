@@ -70,7 +70,7 @@ def test_residuals_that_are_no_decimal_strings(value, where):
 @pytest.mark.parametrize("value", ["5.00000e-02", "9.99999e+01"])
 def test_a_raised_control(value):
     def change(predicate):
-        control(predicate, 50)["residual"] = value
+        control(predicate, 50).update(residual=value, restarts=12)
 
     expect(attacked(change), StatisticsError, "finding.families.0.")
 
@@ -79,7 +79,7 @@ def test_a_lowered_control():
     def change(predicate):
         predicate["controls"]["controls"][MISSING] |= {
             "residual": "0",
-            "best": 0,
+            "best": 11,
             "latent": OTHER,
         }
 
