@@ -84,6 +84,8 @@ def _run(arguments: Sequence[str]) -> int:
         code = app(list(arguments), prog_name="deny", standalone_mode=False)
     except typer.Abort as cause:
         raise KeyboardInterrupt from cause
+    except SystemExit as cause:  # typer's way to end when whoever reads our output has gone
+        raise BrokenPipeError from cause
     except Exception as error:
         if isinstance(error, _CLICK_ERROR):
             raise _usage(error) from error

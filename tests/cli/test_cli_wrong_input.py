@@ -286,3 +286,19 @@ def test_a_full_disk_behind_stdout_is_no_success(proved, registered):
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes end otherwise there")
+def test_whoever_stops_reading_ends_it_quietly(proved, registered):
+    command = [sys.executable, "-m", "deniability", "verify", proved.photo.bundle]
+    process = subprocess.Popen(
+        [*command, "--key", registered.public_key],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    process.stdout.close()
+    with process.stderr as stream:
+        assert stream.read() == ""
+    assert process.wait() == 141
