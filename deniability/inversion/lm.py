@@ -23,7 +23,8 @@ _REJECTED = 16.0  # λ grows by this when no trial lowers the objective
 _SMALLEST, _LARGEST = 1e-9, 1e6  # of λ relative to the mean diagonal of JᵀJ
 _SLOW = 0.005  # least relative decrease that keeps a restart in the centre phase
 _NOISE = 1.3  # ... and how near to the quantisation noise that phase goes
-_CHORD = 0.9  # a Jacobian is used twice if the first move left less than this share of the loss
+_CHORDS = 3  # how often a Jacobian is used again ...
+_CHORD = 0.9  # ... while the last move left less than this share of the loss
 _ROWS = 8192  # of a Jacobian that are in float64 at once
 _STALL = 1e-4  # a step that lowers the objective by less than this share brought nothing
 
@@ -85,9 +86,9 @@ class LevenbergMarquardt:
         )
 
     def step(self, objective: Objective, state: LMState) -> LMState:
-        """Linearise where the iterate has moved, then move: with that Jacobian, and once again.
+        """Linearise where the iterate has moved, and move with that Jacobian while it pays.
 
-        The second move (a chord step) costs a few forward passes where a Jacobian costs d.
+        A further move costs a few forward passes where a Jacobian costs d.
         """
         moved = state.stale.nonzero().squeeze(1)
         part = objective.rows(moved)
@@ -111,14 +112,16 @@ class LevenbergMarquardt:
         jacobian: Tensor,
         before: Tensor,
     ) -> LMState:
-        """Move once more with the same Jacobian where the first move showed that it fits well."""
-        fits = state.loss[moved] < before[moved] * _CHORD
-        if not bool(fits.any()):
-            return state
-        index = moved[fits]
-        part = objective.rows(index)
-        again = _linearised(part, state.rows(index), jacobian[fits])
-        return state.replaced(index, self._move(part, again))
+        """Move on with the same Jacobian as long as that pays (chord steps)."""
+        for _ in range(_CHORDS):
+            fits = state.loss[moved] < before[moved] * _CHORD
+            if not bool(fits.any()):
+                break
+            before, moved, jacobian = state.loss, moved[fits], jacobian[fits]
+            part = objective.rows(moved)
+            again = _linearised(part, state.rows(moved), jacobian)
+            state = state.replaced(moved, self._move(part, again))
+        return state
 
     def _move(self, objective: Objective, state: LMState) -> LMState:
         """Try the dampings, keep the best trial that lowers the loss, perhaps turn to the cell."""
