@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from deniability.errors import CommitmentError
 from deniability.evidence.progress import Progress
 from deniability.evidence.state import RunState
 from deniability.evidence.tensors import tensors_digest
@@ -103,7 +104,10 @@ def train_encoder(
     if protocol.encoder_outputs == 0:
         return None
     if state is not None and (finished := state.tensors("encoder")) is not None:
-        return load_encoder(finished[0], generator)
+        try:
+            return load_encoder(finished[0], generator)
+        except CommitmentError as error:
+            raise state.damaged("encoder") from error
     training = EncoderTraining(
         generator,
         encoder_seed(model, protocol.digest),
@@ -111,7 +115,10 @@ def train_encoder(
         lambda stream, count: sample_prior(generator.spec, stream, count),
     )
     if state is not None and (partial := state.tensors("encoder-training")) is not None:
-        training.restore(partial[0])
+        try:
+            training.restore(partial[0])
+        except (KeyError, RuntimeError) as error:
+            raise state.damaged("encoder-training") from error
     progress.phase("training the encoder on the model's own outputs", training.total)
     try:
         while not training.done:

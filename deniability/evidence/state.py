@@ -9,11 +9,19 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    TypeAdapter,
+    ValidationError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from torch import Tensor
@@ -79,20 +87,25 @@ class RunState:
 
     def tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Read tensors and JSON metadata written earlier; None if there are none."""
-        path = self.folder / f"{name}.safetensors"
-        if not path.exists():
+        path, beside = self.folder / f"{name}.safetensors", self.folder / f"{name}.json"
+        if not path.exists() or not beside.exists():  # both are there after the first write
             return None
         try:
             tensors = load_bytes(read_capped(path, _MAX_BYTES, what="state"))
-            raw = read_capped(self.folder / f"{name}.json", _MAX_BYTES, what="state")
-            metadata = json.loads(raw)
+            metadata = json.loads(read_capped(beside, _MAX_BYTES, what="state"))
         except (SafetensorError, ValueError) as error:
-            raise InputError(
-                "the state of the interrupted run is damaged",
-                where=str(path),
-                hint="Run without --resume to start afresh.",
-            ) from error
+            raise self.damaged(name) from error
+        if not isinstance(metadata, dict):
+            raise self.damaged(name)
         return tensors, metadata
+
+    def damaged(self, name: str) -> InputError:
+        """Return the error for one file of the state that does not hold what it should."""
+        return InputError(
+            "the state of the interrupted run is damaged",
+            where=str(self.folder / f"{name}.safetensors"),
+            hint="Run without --resume to start afresh.",
+        )
 
     def save(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         """Write tensors and metadata, each atomically; the metadata last."""
@@ -111,6 +124,31 @@ class RunState:
                 where=str(self.folder),
                 found=error.strerror,
             ) from error
+
+
+class _Record(BaseModel):
+    """A finished restart as it is kept, its latent apart."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: NonNegativeInt
+    index: NonNegativeInt
+    start: str
+    stop: Stop
+    residual: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    distance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    iterations: NonNegativeInt
+
+    @classmethod
+    def of(cls, target: int, restart: Restart) -> Self:
+        kept = {f.name: getattr(restart, f.name) for f in fields(restart) if f.name != "latent"}
+        return cls(target=target, **kept)
+
+    def restart(self, latent: Tensor) -> Restart:
+        return Restart(**self.model_dump(exclude={"target"}), latent=latent)
+
+
+_RECORDS = TypeAdapter(list[_Record])
 
 
 class RestartLog:
@@ -142,20 +180,25 @@ class RestartLog:
             return
         kept = [(key, r) for key, r in self.known.items() if r.latent is not None]
         latents = torch.stack([r.latent for _, r in kept if r.latent is not None])
-        records = [{"target": target, **asdict(r) | {"latent": None}} for (target, _), r in kept]
+        records = [_Record.of(target, r).model_dump(mode="json") for (target, _), r in kept]
         self._state.save(self._name, {"latents": latents}, {"records": records})
         self._written = time.monotonic()
         self._dirty = False
 
     def _load(self) -> dict[Key, Restart]:
         stored = self._state.tensors(self._name) if self._state else None
-        if stored is None:
+        if self._state is None or stored is None:
             return {}
         tensors, metadata = stored
-        known: dict[Key, Restart] = {}
+        try:
+            records = _RECORDS.validate_python(metadata.get("records"))
+        except ValidationError as error:
+            raise self._state.damaged(self._name) from error
+        latents = tensors.get("latents")
         # The tensors may be newer than the records by one write: rows only ever get added.
-        for record, latent in zip(metadata["records"], tensors["latents"], strict=False):
-            target = record.pop("target")
-            record |= {"stop": Stop(record["stop"]), "latent": latent.clone()}
-            known[target, record["index"]] = Restart(**record)
-        return known
+        if latents is None or latents.ndim != 2 or len(latents) < len(records):
+            raise self._state.damaged(self._name)
+        return {
+            (record.target, record.index): record.restart(latent.clone())
+            for record, latent in zip(records, latents, strict=False)
+        }

@@ -437,16 +437,16 @@ def test_each_step_refuses_at_the_stage_that_it_names():
 
 def test_tolerances_of_the_replay():
     pytest.importorskip("torch")
-    from deniability.evidence import replay
+    from deniability.evidence.replay import latents, search
 
     one = " ".join(section("10. Level V1: the latents rendered again").split())
-    assert (replay._RELATIVE, replay._ABSOLUTE) == (0.02, 2e-9)
+    assert (latents._RELATIVE, latents._ABSOLUTE) == (0.02, 2e-9)
     assert "|c − r| > 0.02 · max(c, r) + 2·10⁻⁹ + T/2" in one
     assert "max(0, 0.98 r − 2·10⁻⁹)" in one
     assert "1.02 · max(c, r) + 2·10⁻⁹" in one
     two = " ".join(section("11. Level V2: the search run again").split())
-    assert replay._CLEARLY_LOWER == 0.5
-    assert Fraction(1, 20) == replay._SIGNIFICANCE
+    assert search._CLEARLY_LOWER == 0.5
+    assert Fraction(1, 20) == search._SIGNIFICANCE
     assert "below s/2" in two
     assert "P(J ≥ j) < 1/20" in two
 

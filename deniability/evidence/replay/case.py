@@ -1,0 +1,87 @@
+"""Bundle, picture, model and latents, all shown to belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from deniability.errors import CommitmentError, InputError, ReplayError
+from deniability.evidence.procedure import Procedure
+from deniability.evidence.prove import Exhibit, read_exhibit
+from deniability.evidence.register import procedure_from
+from deniability.evidence.subject import describe_model
+from deniability.evidence.tensors import read_sidecar
+from deniability.generators.base import Generator
+from deniability.verify.bundle import VerifiedBundle
+from deniability.wire.exclusion import Exclusion
+
+
+@dataclass(frozen=True)
+class Case:
+    """Bundle, picture, model and latents, all shown to belong together."""
+
+    exclusion: Exclusion
+    exhibit: Exhibit
+    procedure: Procedure
+    tensors: dict[str, Tensor]
+
+
+def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidecar: Path) -> Case:
+    """Load what a re-check needs and show that it belongs to the bundle.
+
+    Raises:
+        InputError: the model is another one, or a file is missing.
+        ReplayError: the model is described otherwise.
+        CommitmentError: picture, latents or encoder are not those of the bundle.
+
+    """
+    exclusion = verified.exclusion
+    model = describe_model(generator)
+    if model != exclusion.model:
+        raise InputError(
+            "not the model that the bundle is about",
+            where="--model",
+            expected=f"model sha256:{exclusion.model.digest}",
+            found=f"sha256:{model.digest}",
+            hint="File names count: they must be "
+            + ", ".join(repr(file.name) for file in exclusion.model.files[:4])
+            + ".",
+        )
+    if generator.spec != exclusion.generator:
+        raise ReplayError(
+            "the model is described otherwise than in the bundle",
+            where="--model",
+            expected=str(exclusion.generator.to_wire()),
+            found=str(generator.spec.to_wire()),
+            hint="Use the generator.toml that belongs to the bundle.",
+        )
+    exhibit = read_exhibit(image, generator, called=exclusion.accused.file.name)
+    _same(exhibit, exclusion)
+    tensors = read_sidecar(sidecar, exclusion.latents)
+    procedure = procedure_from(
+        generator, exclusion.protocol, tensors, exclusion.encoder, where=str(sidecar)
+    )
+    return Case(exclusion, exhibit, procedure, tensors)
+
+
+def _same(exhibit: Exhibit, exclusion: Exclusion) -> None:
+    """Check that decoding the picture here gives what the bundle says it gave there."""
+    accused, observed, picture = exclusion.accused, exhibit.observed, exhibit.picture
+    pairs: list[tuple[str, object, object]] = [
+        ("file", accused.file, exhibit.file),
+        ("format", accused.format, picture.format),
+        ("pixels", accused.pixels, picture.canonical_digest),
+        ("kind", accused.kind, observed.handling.kind),
+        ("transforms", accused.transforms, observed.transforms),
+        ("cautions", accused.cautions, observed.cautions),
+    ]
+    for field, expected, found in pairs:
+        if expected != found:
+            raise CommitmentError(
+                f"the picture does not give the accused.{field} of the bundle",
+                where="--image",
+                expected=str(expected)[:100],
+                found=str(found)[:100],
+            )

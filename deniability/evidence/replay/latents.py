@@ -1,0 +1,279 @@
+"""Level V1: every stored latent rendered again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deniability.errors import CommitmentError, ReplayError
+from deniability.evidence.calibrate import control_latents, own_pictures, statistic_at
+from deniability.evidence.mismatch import measure_mismatches
+from deniability.evidence.progress import Progress, Silent
+from deniability.evidence.prove import is_pixel_for_pixel
+from deniability.evidence.replay.case import Case, open_case
+from deniability.evidence.tensors import latent_digest
+from deniability.generators.base import Generator
+from deniability.inversion.solution import Restart, Stop
+from deniability.stats.verdict import decide, residual, thresholds
+from deniability.verify.bundle import VerifiedBundle
+from deniability.wire.controls import Control, ControlSet, Mismatch
+from deniability.wire.exclusion import Exclusion, Finding, RestartRecord
+from deniability.wire.numbers import decimal_string
+
+#: A stored residual is believed if ours is within this share of it, plus `_ABSOLUTE`, plus half
+#: the threshold of its kind: another machine's float32 rounds a control's pixels otherwise here
+#: and there, which near the floor is all there is. The finding is decided from our own residuals.
+_RELATIVE = 0.02
+_ABSOLUTE = 2e-9
+
+
+@dataclass(frozen=True)
+class LatentsReplay:
+    """What V1 found.
+
+    Attributes:
+        finding: decided from the verifier's own residuals; its verdict equals the bundle's.
+        restarts, controls: how many latents were rendered.
+        largest_difference: between a stored residual and ours, relative to the larger.
+
+    """
+
+    finding: Finding
+    restarts: int
+    controls: int
+    largest_difference: float
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Say what was checked, in sentences."""
+        return (
+            f"{self.restarts} latents of the accused picture and {self.controls} of controls were "
+            "rendered again on this machine, and the controls' true latents derived again from "
+            "their seeds.",
+            f"Residuals differ from the stored ones by at most {self.largest_difference:.1%}; the "
+            f"finding, decided anew with tolerances against the prover, is still "
+            f"{self.finding.verdict}.",
+            "Not checked: whether a better search would have found the picture, and whether the "
+            "controls' searches were honest (use --replay N).",
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the same as JSON."""
+        return {
+            "level": "v1",
+            "verdict": self.finding.verdict,
+            "restarts": self.restarts,
+            "controls": self.controls,
+            "largestDifference": f"{self.largest_difference:.6f}",
+        }
+
+
+def replay_latents(
+    verified: VerifiedBundle,
+    *,
+    image: Path,
+    generator: Generator,
+    sidecar: Path,
+    progress: Progress | None = None,
+) -> LatentsReplay:
+    """Level V1: re-render all stored latents and decide the finding anew.
+
+    Args:
+        verified: the bundle at V0.
+        image: the accused file.
+        generator: the model, loaded by the verifier.
+        sidecar: the latents file written beside the bundle.
+        progress: is told what happens.
+
+    Raises:
+        InputError: the model or a file is missing or another one.
+        CommitmentError: picture, latents or encoder are not those of the bundle.
+        ReplayError: a residual cannot be reproduced, or the finding does not survive.
+
+    """
+    report = progress or Silent()
+    case = open_case(verified, image, generator, sidecar)
+    exclusion = case.exclusion
+    report.phase("rendering the stored latents again", 3)
+    restarts, differences = _restarts_again(case)
+    report.advance(1)
+    controls, more = _controls_again(case)
+    report.advance(2)
+    finding = decide(
+        protocol=exclusion.protocol,
+        controls=controls,
+        restarts=restarts,
+        cautions=exclusion.accused.cautions,
+        model_digest=exclusion.model.digest,
+        pixel_for_pixel=_exactly(case, restarts),
+    )
+    _survives(exclusion, finding)
+    report.advance(3)
+    return LatentsReplay(
+        finding=finding,
+        restarts=len(case.tensors["restarts"]),
+        controls=len(controls.controls),
+        largest_difference=max([*differences, *more], default=0.0),
+    )
+
+
+def _survives(exclusion: Exclusion, finding: Finding) -> None:
+    claimed = exclusion.finding
+    if claimed.verdict == "inconclusive":
+        return  # nothing is asserted that a tolerance could overturn
+    if finding.verdict != claimed.verdict:
+        failed = [g.reason for g in finding.families[0].gates if not g.passed]
+        raise ReplayError(
+            "the finding does not survive with this machine's residuals",
+            where="finding.verdict",
+            expected=claimed.verdict,
+            found=f"{finding.verdict}: " + "; ".join(failed),
+        )
+    if claimed.reached and claimed.reached.pixel_for_pixel:
+        exact = finding.reached is not None and finding.reached.pixel_for_pixel
+        if not exact:
+            raise ReplayError(
+                "the latent does not re-generate the file pixel for pixel here",
+                where="finding.reached.pixelForPixel",
+            )
+
+
+def _differ(stored: str | None, ours: float | None, field: str, threshold: str) -> float:
+    """Compare a stored residual with ours; returns the relative difference.
+
+    `threshold` is that of the kind of observation.
+
+    Raises ReplayError beyond the tolerance.
+    """
+    if stored is None or ours is None:
+        if stored is not None or ours is not None:
+            raise ReplayError(
+                "a residual is finite here and not there", where=field, expected=str(stored)
+            )
+        return 0.0
+    claimed = float(stored)
+    gap = abs(claimed - ours)
+    negligible = _ABSOLUTE + float(threshold) / 2
+    if gap > _RELATIVE * max(claimed, ours) + negligible:
+        raise ReplayError(
+            "a stored residual cannot be reproduced from its latent",
+            where=field,
+            expected=f"{claimed:.5e}",
+            found=f"{ours:.5e}",
+        )
+    return 0.0 if gap <= negligible else gap / max(claimed, ours)
+
+
+def _rows(case: Case, name: str, count: int) -> Tensor:
+    tensor = case.tensors.get(name)
+    if tensor is None or tuple(tensor.shape) != (count, case.procedure.generator.dimension):
+        raise CommitmentError(
+            "the latents file does not hold what the bundle describes",
+            where=name,
+            expected=f"{count} x {case.procedure.generator.dimension}",
+            found="nothing" if tensor is None else " x ".join(map(str, tensor.shape)),
+        )
+    return tensor.to(torch.float32)
+
+
+def _check_digest(latent: Tensor, expected: str | None, field: str) -> None:
+    if expected != latent_digest(latent):
+        raise CommitmentError(
+            "a stored latent is not the one in the trace", where=field, expected=str(expected)
+        )
+
+
+def _restarts_again(case: Case) -> tuple[tuple[RestartRecord, ...], list[float]]:
+    """Return the trace with our residuals, lowered by the tolerance, and the differences."""
+    run = [r for r in case.exclusion.restarts if r.stop != "notRun"]
+    latents = _rows(case, "restarts", len(run))
+    observations = case.exhibit.observed.observations
+    repeated = observations[torch.zeros(len(run), dtype=torch.int64)]
+    ours = statistic_at(case.procedure, case.exhibit.observed.handling, repeated, latents)
+    changed: dict[int, RestartRecord] = {}
+    threshold = case.exclusion.finding.families[0].threshold
+    differences = []
+    for record, latent, value in zip(run, latents, ours, strict=True):
+        field = f"restarts.{record.index}"
+        _check_digest(latent, record.latent, field)
+        if record.stop == "nonFinite":
+            continue
+        differences.append(_differ(record.residual, value, field, threshold))
+        if value is not None:
+            lowered = decimal_string(max(0.0, value * (1 - _RELATIVE) - _ABSOLUTE))
+            changed[record.index] = record.model_copy(update={"residual": lowered})
+    restarts = tuple(changed.get(r.index, r) for r in case.exclusion.restarts)
+    return restarts, differences
+
+
+def _controls_again(case: Case) -> tuple[ControlSet, list[float]]:
+    """Return the controls with our residuals, raised by the tolerance, and the differences.
+
+    Pictures and truths come from the derived seeds; mismatches are measured anew.
+    """
+    stored, procedure = case.exclusion.controls, case.procedure
+    handling = case.exhibit.observed.handling
+    _, truths = control_latents(procedure, stored.kind)
+    latents = _rows(case, "controls", len(truths))
+    ours_true: list[float | None] = []
+    ours_best: list[float | None] = []
+    for start in range(0, len(truths), 256):
+        rows = slice(start, start + 256)
+        observations = handling.save(own_pictures(procedure, truths[rows]))
+        ours_true += statistic_at(procedure, handling, observations, truths[rows])
+        ours_best += statistic_at(procedure, handling, observations, latents[rows])
+    controls: list[Control] = []
+    differences: list[float] = []
+    threshold = case.exclusion.finding.families[0].threshold
+    for control, latent, truth, best in zip(
+        stored.controls, latents, ours_true, ours_best, strict=True
+    ):
+        field = f"controls.controls.{control.index}"
+        differences.append(_differ(control.truth, truth, f"{field}.truth", threshold))
+        raised_truth = None if truth is None else _raised(truth)
+        control = control.model_copy(update={"truth": raised_truth})  # noqa: PLW2901
+        if control.residual is None:
+            controls.append(control)
+            continue
+        _check_digest(latent, control.latent, field)
+        differences.append(_differ(control.residual, best, f"{field}.residual", threshold))
+        if best is None:
+            continue
+        raised = _raised(max(best, float(control.residual)))
+        controls.append(control.model_copy(update={"residual": raised}))
+    mismatches = _mismatches_again(case)
+    update = {"controls": tuple(controls), "mismatches": mismatches}
+    return stored.model_copy(update=update), differences
+
+
+def _raised(value: float) -> str:
+    """Raise a control's residual by the tolerance; 0 stays 0, since nothing is left to shade."""
+    return decimal_string(0.0 if value == 0 else value * (1 + _RELATIVE) + _ABSOLUTE)
+
+
+def _mismatches_again(case: Case) -> tuple[Mismatch, ...]:
+    """Measure the mismatch allowance here and keep the larger of ours and theirs, way by way."""
+    stored = case.exclusion.controls
+    limits = thresholds(stored, case.exclusion.protocol)
+    ours = measure_mismatches(
+        case.procedure, case.exhibit.observed.handling, limits.threshold, progress=Silent()
+    )
+    return tuple(
+        max(theirs, mine, key=lambda m: residual(m.residual))
+        for theirs, mine in zip(stored.mismatches, ours, strict=True)
+    )
+
+
+def _exactly(case: Case, restarts: tuple[RestartRecord, ...]) -> bool:
+    claimed = case.exclusion.finding.reached
+    if claimed is None:
+        return False
+    run = [r.index for r in restarts if r.stop != "notRun"]
+    if claimed.restart not in run:
+        return False
+    latent = case.tensors["restarts"][run.index(claimed.restart)]
+    best = Restart(claimed.restart, "prior", Stop.REACHED, 0.0, 0.0, 0, latent)
+    return is_pixel_for_pixel(case.procedure.generator, case.exhibit, best)
