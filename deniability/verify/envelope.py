@@ -107,5 +107,6 @@ def verify_envelope(
             where=f"{where}: payload.predicateType",
             expected=predicate_type,
             found=statement.predicate_type,
+            hint="A registration is not a bundle; deny inspect FILE shows what a file is.",
         )
     return VerifiedStatement(statement, payload, signer)
