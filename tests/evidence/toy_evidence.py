@@ -1,6 +1,7 @@
 """Small generators and protocols, so that whole proofs take a second; and dishonest signers."""
 
 import base64
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -318,3 +319,13 @@ class Interruption(Notes):
             self._count -= 1
             if self._count == 0:
                 raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def threads(count):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
