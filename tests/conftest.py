@@ -15,6 +15,11 @@ import pytest
 PRESET = "pristine-quick-v1"
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the face generator, by far the longest, so that no core waits for it alone."""
+    items.sort(key=lambda item: item.get_closest_marker("face") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory):
     """Keep keys, trust and caches of these tests apart from the user's."""

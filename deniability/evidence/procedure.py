@@ -119,7 +119,7 @@ def train_encoder(
             training.restore(partial[0])
         except (KeyError, RuntimeError) as error:
             raise state.damaged("encoder-training") from error
-    progress.phase("training the encoder on the model's own outputs", training.total)
+    progress.phase("training the encoder on batches of own outputs", training.total)
     try:
         while not training.done:
             training.step()

@@ -286,5 +286,6 @@ def _reason(error: Exception) -> str:
     """Return the line of torch's long explanation that says what was refused."""
     for line in str(error).splitlines():
         if "Unsupported" in line or "GLOBAL" in line:
-            return line.strip()[:300]
+            # torch goes on to recommend allowing the class, which is what must not be done.
+            return line.strip().partition(" Please use ")[0][:300]
     return last_line(error)
