@@ -116,7 +116,9 @@ def _tell(out: Output, target: Path, opened: OpenRegistration, keyid: str) -> No
         f"{found} with a finite residual",
     )
     out.field("signed by", f"key {keyid}")
-    out.detail("Keep the model file, its name and generator.toml as they are: all three are registered.")
+    out.detail(
+        "Keep the model file, its name and generator.toml as they are: all three are registered."
+    )
     out.result(
         {
             "registration": str(target),
