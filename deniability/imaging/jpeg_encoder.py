@@ -91,9 +91,8 @@ def encoder_cautions(header: JpegHeader, layout: Layout) -> tuple[str, ...]:
     if header.restarts:
         found.append("there are restart intervals")
     identifiers = tuple(component.identifier for component in header.components)
-    single = header.components[0]
-    plain_gray = len(identifiers) == 1 and (single.horizontal, single.vertical) == (1, 1)
-    if identifiers != (1, 2, 3)[: len(identifiers)] or not (plain_gray or len(identifiers) == 3):
-        found.append("components are numbered or sampled unusually")
+    # One component alone is not interleaved, so its sampling factors mean nothing (T.81, A.2.2).
+    if identifiers not in {(1,), (1, 2, 3)}:
+        found.append("components are numbered unusually")
     ending = "the encoder cannot be told to be libjpeg, whose rounding the comparison assumes"
     return tuple(f"JPEG {trait}: {ending}" for trait in found)

@@ -405,3 +405,17 @@ def test_decoded_pixels_are_pillows():
     shown = (read.observations.pixels[0] * 255).round().byte().movedim(0, 2).numpy()
     assert (shown == expected).all()
     assert image_of(shown).size == (24, 24)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_the_sampling_factors_of_a_gray_file_mean_nothing(subsampling):
+    rows, columns = np.mgrid[:28, :28]
+    gray = (127 + 100 * np.sin(columns / 5) * np.cos(rows / 7)).round().astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(gray).save(file, format="JPEG", quality=80, subsampling=subsampling)
+    picture = decode_picture(file.getvalue(), where="gray.jpg")
+    seen = observe(picture, file.getvalue(), channels=1, height=28, width=28, where="gray.jpg")
+    assert seen.cautions == ()
+    values = seen.handling.operator(torch.from_numpy(gray).float()[None, None] / 255)
+    outside = cell_residual(values, seen.observations.low, seen.observations.high)
+    assert float(mean_squared(outside)) < 1e-9
