@@ -61,6 +61,7 @@ class _Request:
         flags: of the model.
         replay: fresh controls for V2.
         device: to run the model on.
+        require: level below which it fails.
 
     """
 
@@ -71,6 +72,7 @@ class _Request:
     flags: ModelFlags
     replay: int | None
     device: Device
+    require: Level
 
     @property
     def level(self) -> Level:
@@ -82,11 +84,12 @@ class _Request:
 
 @dataclass
 class _Report:
-    """What was and was not checked, in sentences, and as JSON."""
+    """What was and was not checked, in sentences, and as JSON; and what the bundle had to say."""
 
     checked: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     replays: list[dict[str, object]] = field(default_factory=list)
+    borrowed: list[str] = field(default_factory=list)
 
 
 @with_model_flags
@@ -126,7 +129,7 @@ def verify(
 ) -> None:
     """Check a bundle: V0 alone, V1 with --image and --model, V2 with --replay too."""
     out = Output(json, quiet)
-    request = _Request(bundle, image, model, latents, flags, replay, device)
+    request = _Request(bundle, image, model, latents, flags, replay, device, require)
     _check_request(request, require, trust_model=trust_model)
     trust, source = _trust(key)
     verified = _verify_bytes(bundle, trust)
@@ -273,10 +276,50 @@ def _replay(
     _check_model_file(request.model, verified.exclusion)
     from deniability.generators.load import load_generator  # noqa: PLC0415
 
-    options = described(verified.exclusion).overridden_by(request.flags.options())
-    generator = load_generator(request.model, device=choose_device(request.device), options=options)
+    report.borrowed = _borrowed(request, verified.exclusion)
+    if report.borrowed and request.require is not Level.V0:
+        raise UncheckedError(
+            f"level {request.require} is not reached: the model's description would come from the "
+            "bundle",
+            where=", ".join(report.borrowed),
+            hint="State it yourself, in generator.toml beside the model or by options.",
+        )
+    generator = load_generator(
+        request.model,
+        device=choose_device(request.device),
+        options=request.flags.options(),
+        fallback=described(verified.exclusion),
+    )
     with reporting(out) as progress:
         _run_replays(request, verified, sidecar, generator, report, progress)
+
+
+def _borrowed(request: _Request, exclusion: Exclusion) -> list[str]:
+    """Name the facts about the model that nobody here states, so that the bundle's are taken.
+
+    What the verifier states himself is compared with the bundle by the replay.
+    """
+    from deniability.generators.load import BUILTIN, stated_options  # noqa: PLC0415
+
+    if request.model is None or request.model in BUILTIN:
+        return []
+    stated = stated_options(Path(request.model), request.flags.options())
+    theirs = described(exclusion)
+    names = {
+        "latent": "latent and prior",
+        "output_range": "output range",
+        "rounding": "rounding",
+        "state_dict_key": "state_dict_key",
+        "prefix": "prefix",
+    }
+    flagged = stated.latent_shape is not None or stated.prior is not None
+    return [
+        words
+        for name, words in names.items()
+        if getattr(theirs, name) is not None
+        and getattr(stated, name) is None
+        and not (name == "latent" and flagged)
+    ]
 
 
 def _run_replays(
@@ -359,7 +402,14 @@ def _tell(
     out.line(finding.sentence)
     out.field("picture", f"{exclusion.accused.file.name}, sha256 {exclusion.accused.file.sha256}")
     out.field("signed by", f"key {verified.signer.keyid} ({source})")
-    for caveat in CAVEATS:
+    caveats = list(CAVEATS)
+    if report.borrowed:
+        caveats.append(
+            "taken from the bundle and not checked: the model's "
+            + ", ".join(report.borrowed)
+            + " (state them in generator.toml beside the model, or by options)"
+        )
+    for caveat in caveats:
         out.field("note", caveat)
     for name, text in numbers(exclusion):
         out.field(name, text, detail=True)
@@ -377,7 +427,8 @@ def _tell(
             "model": exclusion.model.digest,
             "keyid": verified.signer.keyid,
             "payload": verified.payload_digest,
-            "notes": list(CAVEATS),
+            "notes": caveats,
+            "takenFromBundle": report.borrowed,
             "checked": report.checked,
             "notChecked": report.unchecked,
             "replays": report.replays,

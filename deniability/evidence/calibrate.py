@@ -112,7 +112,9 @@ def calibrate(
     name = f"controls-{handling.kind.digest()[:16]}"
     chunk = _chunk(handling, procedure)
     truths = _truths(procedure, handling, latents, chunk)
-    threshold = reached_threshold([_wire(value) for value in truths], procedure.protocol)
+    threshold = reached_threshold(
+        [_wire(value) for value in truths], procedure.protocol, family=handling.kind.family
+    )
     log = RestartLog(state, name)
     progress.phase("inverting controls", procedure.protocol.controls)
     traces: list[Trace] = []

@@ -18,6 +18,7 @@ from deniability.evidence.calibrate import CalibratedSet, statistic_at
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.register import (
     OpenRegistration,
+    check_reproduction,
     check_writable,
     encoder_tensors,
     sidecar_path,
@@ -153,29 +154,32 @@ def prove(
     procedure = opened.procedure
     exhibit = read_exhibit(image, procedure.generator)
     check_writable(output)
+    check_reproduction(procedure, opened.pictures)
     identity = sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
-    state = RunState(state_folder(output), identity, resume=resume)
-    calibrated = controls_for(
-        opened,
-        exhibit.observed.handling,
-        folder=cache or default_cache_folder(),
-        state=state,
-        progress=report,
-        batch_limit=batch_limit,
-    )
-    trace = _search(exhibit, opened, calibrated, state, report, batch_limit)
-    trace = polished(trace, exhibit, opened)
-    side = sidecar_path(output)
-    data = write_tensors(side, _tensors(opened, calibrated, trace))
-    exclusion = _exclusion(exhibit, opened, calibrated, trace, describe_bytes(side.name, data))
-    raw = sign_statement(exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key)
-    write_atomic(output, raw)
-    verified = verify_bundle(
-        read_capped(output, MAX_BUNDLE_BYTES, what="bundle"),
-        trust=TrustPolicy((key.public,)),
-        where=str(output),
-    )
-    state.remove()
+    with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
+        calibrated = controls_for(
+            opened,
+            exhibit.observed.handling,
+            folder=cache or default_cache_folder(),
+            state=state,
+            progress=report,
+            batch_limit=batch_limit,
+        )
+        trace = _search(exhibit, opened, calibrated, state, report, batch_limit)
+        trace = polished(trace, exhibit, opened)
+        side = sidecar_path(output)
+        data = write_tensors(side, _tensors(opened, calibrated, trace))
+        exclusion = _exclusion(exhibit, opened, calibrated, trace, describe_bytes(side.name, data))
+        raw = sign_statement(
+            exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
+        )
+        write_atomic(output, raw)
+        verified = verify_bundle(
+            read_capped(output, MAX_BUNDLE_BYTES, what="bundle"),
+            trust=TrustPolicy((key.public,)),
+            where=str(output),
+        )
+        state.remove()
     return Proof(output, verified, exhibit, trace)
 
 
@@ -325,6 +329,7 @@ def _tensors(
     return encoder_tensors(opened.procedure) | {
         "restarts": torch.stack(run),
         "controls": calibrated.latents,
+        "pictures": opened.pictures,
     }
 
 

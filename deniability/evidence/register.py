@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
 from deniability.crypto.keys import PrivateKey
-from deniability.errors import CommitmentError, InputError
+from deniability.errors import CommitmentError, GeneratorError, InputError, OutputError
 from deniability.evidence.calibrate import CalibratedSet, calibrate
 from deniability.evidence.procedure import Procedure, train_encoder
 from deniability.evidence.progress import Progress, Silent
+from deniability.evidence.reproduction import difference, reference_pictures
 from deniability.evidence.signing import sign_statement
 from deniability.evidence.state import RunState
 from deniability.evidence.subject import describe_environment, describe_model, now
@@ -24,6 +26,7 @@ from deniability.inversion.encoder import load_encoder
 from deniability.verify.bundle import VerifiedRegistration, verify_registration
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
+from deniability.wire.base import Text
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
@@ -41,12 +44,14 @@ class OpenRegistration:
         verified: the registration as signed.
         procedure: generator, protocol and encoder.
         sets: control sets with their latents, by the digest of their kind.
+        pictures: what the first controls looked like at registration, `k x C x H x W` uint8.
 
     """
 
     verified: VerifiedRegistration
     procedure: Procedure
     sets: dict[str, CalibratedSet]
+    pictures: Tensor
 
 
 def registration_path(model: str) -> Path:
@@ -115,47 +120,81 @@ def register(
             }
         )
     )
-    state = RunState(state_folder(output), identity, resume=resume)
-    encoder = train_encoder(generator, model, protocol, state=state, progress=report)
-    procedure = Procedure(generator, model, protocol, encoder)
-    handling = build_handling(standard_kind(spec), device=generator.device)
-    calibrated = calibrate(
-        procedure, handling, state=state, progress=report, batch_limit=batch_limit
-    )
-    tensors = encoder_tensors(procedure) | {"controls.0": calibrated.latents}
-    side = sidecar_path(output)
-    registration = Registration(
-        model=model,
-        generator=spec,
-        protocol=protocol,
-        protocol_digest=protocol.digest,
-        encoder=procedure.encoder_digest,
-        controls=(calibrated.controls,),
-        sidecar=describe_bytes(side.name, write_tensors(side, tensors)),
-        environment=describe_environment(generator.device),
-        created_at=now(),
-    )
-    raw = sign_statement(
-        registration, predicate_type=REGISTRATION_TYPE, subjects=model.files, key=key
-    )
-    write_atomic(output, raw)
-    opened = open_registration(output, generator, trust=TrustPolicy((key.public,)))
-    state.remove()
+    with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
+        encoder = train_encoder(generator, model, protocol, state=state, progress=report)
+        procedure = Procedure(generator, model, protocol, encoder)
+        handling = build_handling(standard_kind(spec), device=generator.device)
+        pictures = reference_pictures(procedure)
+        calibrated = calibrate(
+            procedure, handling, state=state, progress=report, batch_limit=batch_limit
+        )
+        check_reproduction(procedure, pictures)
+        tensors = encoder_tensors(procedure) | {
+            "controls.0": calibrated.latents,
+            "pictures": pictures,
+        }
+        side = sidecar_path(output)
+        registration = Registration(
+            model=model,
+            generator=spec,
+            protocol=protocol,
+            protocol_digest=protocol.digest,
+            encoder=procedure.encoder_digest,
+            controls=(calibrated.controls,),
+            sidecar=describe_bytes(side.name, write_tensors(side, tensors)),
+            environment=describe_environment(generator.device),
+            created_at=now(),
+        )
+        raw = sign_statement(
+            registration, predicate_type=REGISTRATION_TYPE, subjects=model.files, key=key
+        )
+        write_atomic(output, raw)
+        opened = open_registration(output, generator, trust=TrustPolicy((key.public,)))
+        state.remove()
     return opened
 
 
 def check_writable(output: Path) -> None:
-    """Find out before hours of work whether the output can be written.
+    """Find out before hours of work whether the output and what goes beside it can be written.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: it cannot, or its name cannot be told in what is signed.
 
     """
-    probe = output.with_name(f".{output.name}.probe")
+    side = sidecar_path(output)
+    try:
+        TypeAdapter(Text).validate_python(side.name)
+    except ValidationError as error:
+        raise OutputError(
+            "not a name that can be signed",
+            where=str(output),
+            expected="printable characters in UTF-8",
+            found=ascii(output.name)[:300],
+            hint="Name another file.",
+        ) from error
     if output.is_dir():
         write_atomic(output, b"")  # refuses with the right words
-    write_atomic(probe, b"")
-    probe.unlink(missing_ok=True)
+    for probe in (output.with_name(f".{output.name}.probe"), side.with_name(f".{side.name}")):
+        write_atomic(probe, b"")  # as long as any name that will be written
+        probe.unlink(missing_ok=True)
+
+
+def check_reproduction(procedure: Procedure, pictures: Tensor) -> None:
+    """Refuse to go on with a model that is not the function that was registered.
+
+    Raises:
+        GeneratorError: the registered controls' pictures come out otherwise.
+
+    """
+    found = difference(procedure, pictures)
+    if found is not None:
+        raise GeneratorError(
+            "the model does not give the pictures that it gave when it was registered",
+            expected="the same pictures of the same latents, in any batch and at any time",
+            found=found,
+            hint="Restore the factory's code and generator.toml, or register again; a model with "
+            "memory or batch effects cannot be examined.",
+        )
 
 
 def encoder_tensors(procedure: Procedure) -> dict[str, Tensor]:
@@ -226,8 +265,15 @@ def open_registration(path: Path, generator: Generator, *, trust: TrustPolicy) -
     procedure = procedure_from(
         generator, registration.protocol, tensors, registration.encoder, where=str(side)
     )
+    missing = {"pictures", *(f"controls.{i}" for i in range(len(registration.controls)))}
+    if absent := sorted(missing - tensors.keys()):
+        raise CommitmentError(
+            "the latents file lacks what a registration needs",
+            where=str(side),
+            expected=", ".join(absent),
+        )
     sets = {
         controls.kind.digest(): CalibratedSet(controls, tensors[f"controls.{index}"])
         for index, controls in enumerate(registration.controls)
     }
-    return OpenRegistration(verified, procedure, sets)
+    return OpenRegistration(verified, procedure, sets, tensors["pictures"])

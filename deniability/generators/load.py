@@ -55,7 +55,11 @@ class _Source:
 
 
 def load_generator(
-    path: str | Path, *, device: torch.device, options: ModelOptions | None = None
+    path: str | Path,
+    *,
+    device: torch.device,
+    options: ModelOptions | None = None,
+    fallback: ModelOptions | None = None,
 ) -> Generator:
     """Load and describe a generator.
 
@@ -67,6 +71,7 @@ def load_generator(
         device: where it shall live.
         options: what flags state; the rest comes from `<stem>.generator.toml` or `generator.toml`
             beside the model, and from the file.
+        fallback: what to take where neither flags nor generator.toml state anything.
 
     Raises:
         InputError: the file cannot be read.
@@ -76,7 +81,7 @@ def load_generator(
     """
     if str(path) in BUILTIN:
         return _load_builtin(twin=BUILTIN[str(path)], device=device)
-    source = _read(Path(path), options or ModelOptions())
+    source = _read(Path(path), options or ModelOptions(), fallback or ModelOptions())
     loaded = _open(source, device)
     found, parts = _settle_inputs(source, loaded, device)
     stated = source.options
@@ -108,7 +113,7 @@ def load_generator(
     )
 
 
-def _read(path: Path, flags: ModelOptions) -> _Source:
+def _read(path: Path, flags: ModelOptions, fallback: ModelOptions) -> _Source:
     if path.is_dir():
         raise GeneratorError(
             "a folder is not a model that can be loaded",
@@ -117,9 +122,14 @@ def _read(path: Path, flags: ModelOptions) -> _Source:
             hint="Export the decoder or generator of a pipeline with torch.export.",
         )
     data = read_capped(path, _MAX_MODEL_BYTES, what="model")
+    options = fallback.overridden_by(stated_options(path, flags))
+    return _Source(path=path, data=data, options=options)
+
+
+def stated_options(path: Path, flags: ModelOptions) -> ModelOptions:
+    """Return what the local user states of a model: generator.toml, and flags over it."""
     config = config_path(path)
-    stated = read_config(config) if config else ModelOptions()
-    return _Source(path=path, data=data, options=stated.overridden_by(flags))
+    return (read_config(config) if config else ModelOptions()).overridden_by(flags)
 
 
 def _digest(path: Path, data: bytes) -> FileDigest:

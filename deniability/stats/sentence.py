@@ -11,7 +11,8 @@ from deniability.wire.protocol import Protocol
 _NOT_EXAMINED = {
     "lossless": "edited outputs, and outputs compressed with loss before this file was saved, "
     "were not examined",
-    "jpeg": "edited outputs, and outputs saved as JPEG more than once, were not examined",
+    "jpeg": "edited outputs, outputs saved as JPEG more than once, and outputs saved by another "
+    "encoder than libjpeg or libjpeg-turbo with default settings, were not examined",
 }
 _OUTPUT = {
     "lossless": "an unmodified output",
@@ -56,7 +57,8 @@ def scope_lines(kind: ObservationKind) -> tuple[str, ...]:
         "Covered: pictures stored without loss exactly as the registered sampler gives them."
         if kind.family == "lossless"
         else "Covered: pictures as the registered sampler gives them, saved once as JPEG by an "
-        "encoder that rounds (libjpeg, libjpeg-turbo) with this file's tables and sampling."
+        "encoder that rounds (libjpeg or libjpeg-turbo with default settings, without smoothing), "
+        "with this file's tables and sampling."
     )
     return (
         handling,

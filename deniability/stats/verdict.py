@@ -26,7 +26,7 @@ from deniability.wire.exclusion import (
     Verdict,
 )
 from deniability.wire.numbers import decimal_string_up
-from deniability.wire.protocol import Protocol, mismatch_ways
+from deniability.wire.protocol import Family, Protocol, mismatch_ways
 
 #: Rounding error of a pixel, (1/12) step² with a step of 1/127.5: the floor of lossless files.
 LOSSLESS_FLOOR = Fraction(1, 195075)
@@ -61,6 +61,11 @@ class Thresholds:
         return max(self.percentile99, self.floor, self.allowance)
 
 
+def _fraction(value: Fraction) -> Fraction:
+    """Round up to what the wire can say."""
+    return Fraction(decimal_string_up(value))
+
+
 def residual(text: str | None) -> Residual:
     """Read a residual of the wire; a missing one is infinite."""
     return Infinite if text is None else Fraction(text)
@@ -75,21 +80,28 @@ def percentile99(values: Iterable[Residual]) -> Residual:
     return ordered[max(1, len(ordered) * 99 // 100) - 1]
 
 
-def reached_threshold(truths: Sequence[str | None], protocol: Protocol) -> Fraction:
-    """Return the threshold of a kind: the 99th percentile of true residuals, or the resolution.
+def reached_threshold(
+    truths: Sequence[str | None], protocol: Protocol, *, family: Family
+) -> Fraction:
+    """Return the threshold of a kind, which is fixed before the first restart runs.
 
-    Restarts stop there, so it is fixed before the first of them runs. If that percentile is not
-    finite the generator is broken and only the resolution counts.
+    A cell of pixels holds the truth, so there it is the resolution. A JPEG's does not quite: there
+    it is the 99th percentile of the residuals at the controls' true latents if that is larger, but
+    never more than the rounding error of a pixel, whatever a generator does.
     """
     resolution = Fraction(protocol.resolution)
+    if family == "lossless":
+        return resolution
     typical = percentile99(residual(text) for text in truths)
-    return resolution if isinstance(typical, float) else max(resolution, typical)
+    if isinstance(typical, float):
+        return resolution
+    return min(max(resolution, typical), _fraction(LOSSLESS_FLOOR))
 
 
 def thresholds(controls: ControlSet, protocol: Protocol) -> Thresholds:
     """Compute the thresholds of a control set."""
     truths = [control.truth for control in controls.controls]
-    threshold = reached_threshold(truths, protocol)
+    threshold = reached_threshold(truths, protocol, family=controls.kind.family)
     finite = [Fraction(text) for text in truths if text is not None]
     base = LOSSLESS_FLOOR if controls.kind.family == "lossless" else Fraction(0)
     # One left out could be the largest: deleting anything must never improve a finding.

@@ -199,7 +199,8 @@ def check_controls(
     solver = "levenberg-marquardt" if dimension <= protocol.dense_limit else "adam"
     _equal("controls.solver", solver, controls.solver, where)
     _equal("controls (count)", protocol.controls, len(controls.controls), where)
-    threshold = reached_threshold([control.truth for control in controls.controls], protocol)
+    truths = [control.truth for control in controls.controls]
+    threshold = reached_threshold(truths, protocol, family=controls.kind.family)
     for index, control in enumerate(controls.controls):
         field = f"controls.controls.{index}"
         _equal(f"{field}.index", index, control.index, where)

@@ -242,9 +242,11 @@ def test_percentile_ranks_of_the_presets():
 @given(st.lists(values, min_size=1, max_size=120))
 def test_threshold_against_its_definition(truths):
     typical = percentile99([residual(t) for t in truths])
-    found = reached_threshold(truths, QUICK)
-    resolution = Fraction(1, 10**9)
-    assert found == (resolution if typical == math.inf else max(resolution, typical))
+    resolution, ceiling = Fraction(1, 10**9), Fraction("5.12624e-06")
+    assert reached_threshold(truths, QUICK, family="lossless") == resolution
+    found = reached_threshold(truths, QUICK, family="jpeg")
+    limited = min(max(resolution, typical), ceiling)
+    assert found == (resolution if typical == math.inf else limited)
 
 
 @quick

@@ -11,6 +11,7 @@ from deniability.errors import CommitmentError, InputError, ReplayError
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.prove import Exhibit, read_exhibit
 from deniability.evidence.register import procedure_from
+from deniability.evidence.reproduction import difference
 from deniability.evidence.subject import describe_model
 from deniability.evidence.tensors import read_sidecar
 from deniability.generators.base import Generator
@@ -63,6 +64,15 @@ def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidec
     procedure = procedure_from(
         generator, exclusion.protocol, tensors, exclusion.encoder, where=str(sidecar)
     )
+    pictures = tensors.get("pictures")
+    found = "none" if pictures is None else difference(procedure, pictures)
+    if found is not None:
+        raise ReplayError(
+            "this model does not give the pictures that it gave when it was registered",
+            where="--model",
+            found=found,
+            hint="Its factory or description may be another one than the prover's.",
+        )
     return Case(exclusion, exhibit, procedure, tensors)
 
 

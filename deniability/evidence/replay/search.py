@@ -38,6 +38,8 @@ from deniability.wire.roles import restart_seed
 _CLEARLY_LOWER = 0.5
 #: ... or if fresh controls are worse than the bundle's with this significance.
 _SIGNIFICANCE = Fraction(1, 20)
+#: Most fresh controls that are also searched for without the prover's encoder.
+_PROBED = 32
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class SearchReplay:
         fresh: fresh controls.
         extreme: those with a residual at least the accused's.
         recovered: those found again.
+        probed, alone: fresh controls also searched for without the prover's encoder, and those
+            found so: what an independent search like this one can see.
         detection: probability with which a hidden tail of size alpha would have shown.
         pooled_bound: Clopper-Pearson bound over the bundle's and the fresh controls together.
         enough: whether `fresh` is at least 3 / alpha.
@@ -63,6 +67,8 @@ class SearchReplay:
     fresh: int
     extreme: int
     recovered: int
+    probed: int
+    alone: int
     detection: Fraction
     pooled_bound: Fraction
     alpha: str
@@ -82,8 +88,10 @@ class SearchReplay:
             else f"A full check takes {-(-3 // Fraction(self.alpha))} fresh controls."
         )
         return (
-            f"{self.restarts} restarts on the accused picture, half of them from this verifier's "
+            f"{self.restarts} restarts on the accused picture, from the prover's seeds and from "
             f"own prior draws, reached {found}; the bundle says {self.prover_residual}.",
+            f"Own prior draws alone, without the prover's encoder, found {self.alone} of "
+            f"{self.probed} fresh controls: that is how well they would have found the picture.",
             f"{self.fresh} fresh controls by this verifier's randomness: {self.recovered} found "
             f"again, {self.extreme} with a residual as large as the accused's; together with the "
             f"bundle's the bound is {decimal_up(self.pooled_bound, 6)} (allowed {self.alpha}).",
@@ -101,6 +109,8 @@ class SearchReplay:
             "freshControls": self.fresh,
             "extreme": self.extreme,
             "recovered": self.recovered,
+            "probedWithoutEncoder": self.probed,
+            "foundWithoutEncoder": self.alone,
             "pooledUpperBound": decimal_up(self.pooled_bound, 6),
             "detectionProbability": decimal_down(self.detection, 6),
             "fullCheck": self.enough,
@@ -139,8 +149,9 @@ def replay_search(
     exclusion = case.exclusion
     limits = thresholds(exclusion.controls, exclusion.protocol)
     engine = case.procedure.engine(case.exhibit.observed.handling, limits.threshold)
-    best, restarts = _search_again(case, engine, count, report)
-    fresh = _fresh_controls(case, engine, count, report)
+    alone = replace(engine, starts=Starts(generator, None))
+    best, restarts = _search_again(case, engine, alone, count, report)
+    fresh, probed, found_alone = _fresh_controls(case, engine, alone, count, report)
     statistic = exclusion.finding.families[0].statistic
     limit = residual(statistic)
     extreme = sum((float("inf") if r is None else Fraction(r)) >= limit for r in fresh)
@@ -153,6 +164,8 @@ def replay_search(
         fresh=count,
         extreme=extreme,
         recovered=len(reached),
+        probed=probed,
+        alone=found_alone,
         detection=detection_probability(count, Fraction(exclusion.protocol.alpha)),
         pooled_bound=upper_bound(k + extreme, n + count),
         alpha=exclusion.protocol.alpha,
@@ -162,14 +175,17 @@ def replay_search(
 
 
 def _search_again(
-    case: Case, engine: Engine, count: int, report: Progress
+    case: Case, engine: Engine, alone: Engine, count: int, report: Progress
 ) -> tuple[float | None, int]:
-    """Search from the prover's seeds and from prior draws by the verifier's own randomness."""
+    """Search from the prover's seeds and from prior draws by the verifier's own randomness.
+
+    Of the prover's, `count` restarts; of the own ones, which owe nothing to the prover's encoder,
+    always as many as the protocol has.
+    """
     exclusion, observations = case.exclusion, case.exhibit.observed.observations
     count = min(count, exclusion.protocol.restarts)
     picture, digest = exclusion.accused.file.sha256, exclusion.protocol.digest
-    report.phase("searching for the accused picture again", 2 * count)
-    own_starts = Starts(case.procedure.generator, None)
+    report.phase("searching for the accused picture again", count + alone.restarts)
     done = 0
 
     def on_restart(_: int, restart: Restart) -> None:
@@ -182,19 +198,24 @@ def _search_again(
         lambda _, index: restart_seed(exclusion.model, digest, picture, index),
         on_restart=on_restart,
     )
-    (ours,) = replace(engine, restarts=count, starts=own_starts).run(
-        observations, lambda *_: secrets.token_bytes(32), on_restart=on_restart
-    )
+    (ours,) = alone.run(observations, lambda *_: secrets.token_bytes(32), on_restart=on_restart)
     found = [t.residual for t in (theirs, ours) if t.residual is not None]
     run = sum(r.stop is not Stop.NOT_RUN for t in (theirs, ours) for r in t.restarts)
     return min(found, default=None), run
 
 
-def _fresh_controls(case: Case, engine: Engine, count: int, report: Progress) -> list[str | None]:
-    """Draw and invert fresh controls with the system's randomness; return their residuals."""
+def _fresh_controls(
+    case: Case, engine: Engine, alone: Engine, count: int, report: Progress
+) -> tuple[list[str | None], int, int]:
+    """Draw and invert fresh controls with the system's randomness.
+
+    Returns their residuals; how many of them were searched for from prior draws alone as well; and
+    how many of those were found.
+    """
     procedure, handling = case.procedure, case.exhibit.observed.handling
     report.phase("inverting fresh controls", count)
     residuals: list[str | None] = []
+    probed = found = 0
     for start in range(0, count, 256):
         size = min(256, count - start)
         seeds = [secrets.token_bytes(32) for _ in range(size)]
@@ -212,7 +233,11 @@ def _fresh_controls(case: Case, engine: Engine, count: int, report: Progress) ->
 
         traces = engine.run(observations, lambda *_: secrets.token_bytes(32), on_restart=on_restart)
         residuals += [None if t.residual is None else decimal_string(t.residual) for t in traces]
-    return residuals
+        if start == 0:
+            probed = min(size, _PROBED)
+            again = alone.run(observations[:probed], lambda *_: secrets.token_bytes(32))
+            found = sum(any(r.stop is Stop.REACHED for r in t.restarts) for t in again)
+    return residuals, probed, found
 
 
 def _judge(exclusion: Exclusion, result: SearchReplay, n: int, k: int) -> None:
