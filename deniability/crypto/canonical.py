@@ -128,9 +128,11 @@ def _refuse_floats(value: Any) -> None:
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _NotCanonicalError(f"the key {twice[:100]!r} twice")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _NotCanonicalError(f"the key {name[:100]!r} twice")
+            seen.add(name)
     return value
 
 

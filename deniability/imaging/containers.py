@@ -33,6 +33,11 @@ _NAMED = (
     (b"\x93NUMPY", "NumPy array"),
 )
 
+#: Most chunks of a PNG or WebP, and blocks of a GIF without pixels; no sane encoder comes near.
+MAX_CHUNKS = 10_000
+#: Most blocks of at most 255 bytes that a GIF's pixels may take.
+MAX_PIXEL_BLOCKS = 1_000_000
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -46,6 +51,7 @@ class Container:
         cautions: facts that forbid `excluded`.
         work: multiple of the pixel count that decoding costs (scans of a progressive JPEG).
         size: width and height where the container states them before a decoder has to.
+        colours: entries of the palette; 256 without one.
 
     """
 
@@ -54,6 +60,7 @@ class Container:
     cautions: tuple[str, ...] = ()
     work: int = 1
     size: tuple[int, int] | None = None
+    colours: int = 256
 
 
 def inspect_container(data: bytes, *, where: str) -> Container:
@@ -100,9 +107,21 @@ def damaged(what: str, *, where: str) -> ImageError:
     )
 
 
+def _too_many(what: str, parts: str, *, where: str) -> ImageError:
+    return ImageError(
+        f"{what} is split into too many {parts}",
+        where=where,
+        expected=f"at most {MAX_CHUNKS}, and {MAX_PIXEL_BLOCKS} blocks of pixels",
+        hint="No ordinary program writes such a file; ask for the original.",
+    )
+
+
 def _png(data: bytes, where: str) -> Container:
     """Look at the chunks that matter (PNG specification, sections 5.3 and 11)."""
     chunks = list(_png_chunks(data, where))
+    colours = next((len(body) // 3 for name, body in chunks if name == b"PLTE"), 256)
+    if chunks[0][1][9:10] != b"\3":  # A palette beside true colours is a suggestion.
+        colours = 256
     names = [name for name, _ in chunks]
     header = chunks[0][1]
     if names[0] != b"IHDR" or len(header) != 13 or names.count(b"IHDR") != 1:
@@ -116,13 +135,13 @@ def _png(data: bytes, where: str) -> Container:
     if b"cICP" in names:
         cautions = ("the file states a video colour space (cICP), which was not applied",)
     size = (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"))
-    return Container("PNG", bits, cautions=cautions, size=size)
+    return Container("PNG", bits, cautions=cautions, size=size, colours=colours)
 
 
 def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
     """Names and bodies up to IEND; lengths and the checksums of critical chunks are verified."""
     at, name = len(_PNG), b""
-    while name != b"IEND":
+    for _ in range(MAX_CHUNKS):
         length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         body, stored = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
         if len(stored) != 4:
@@ -130,7 +149,10 @@ def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
         if name[:1].isupper() and zlib.crc32(body, zlib.crc32(name)) != int.from_bytes(stored):
             raise damaged("a PNG chunk does not match its checksum", where=where)
         yield name, body
+        if name == b"IEND":
+            return
         at += 12 + length
+    raise _too_many("the PNG", "chunks", where=where)
 
 
 def _bmp(data: bytes, where: str) -> Container:
@@ -144,7 +166,9 @@ def _bmp(data: bytes, where: str) -> Container:
             expected="8 bits per colour",
             hint="Such a file cannot hold an unmodified output; ask for the original.",
         )
-    return Container("BMP", min(bits, 8))
+    used = 0 if size == 12 else int.from_bytes(data[46:50], "little")
+    colours = min(used, 256) or 256
+    return Container("BMP", min(bits, 8), colours=colours if bits == 8 else 256)
 
 
 def _gif(data: bytes, where: str) -> Container:
@@ -152,18 +176,26 @@ def _gif(data: bytes, where: str) -> Container:
     if len(data) < 13:
         raise damaged("the GIF is cut short", where=where)
     screen, frames = data[6:10], []
-    at = 13 + _gif_palette(data[10])
+    palette = _gif_palette(data[10])
+    at = 13 + palette
+    left = {b"\x21": MAX_CHUNKS, b"\x2c": MAX_PIXEL_BLOCKS}
     while data[at : at + 1] != b"\x3b":
         introducer = data[at : at + 1]
         if introducer == b"\x21":
             at += 2
         elif introducer == b"\x2c" and at + 10 < len(data):
             frames.append(data[at + 1 : at + 9])
-            at += 11 + _gif_palette(data[at + 9])
+            local = _gif_palette(data[at + 9])
+            palette = local or palette
+            at += 11 + local
         else:
             raise damaged("the GIF is cut short or has an unknown block", where=where)
-        while data[at : at + 1] not in (b"\0", b""):
+        left[introducer] -= 1
+        while data[at : at + 1] not in (b"\0", b"") and left[introducer] > 0:
             at += 1 + data[at]
+            left[introducer] -= 1
+        if left[introducer] <= 0:
+            raise _too_many("the GIF", "blocks", where=where)
         at += 1
     if len(frames) != 1 or frames[0] != b"\0\0\0\0" + screen:
         raise ImageError(
@@ -174,7 +206,7 @@ def _gif(data: bytes, where: str) -> Container:
             hint=SAVE_AS_PNG,
         )
     width, height = struct.unpack("<HH", screen)
-    return Container("GIF", size=(width, height))
+    return Container("GIF", size=(width, height), colours=palette // 3 or 256)
 
 
 def _gif_palette(flags: int) -> int:
@@ -212,6 +244,8 @@ def _webp(data: bytes, where: str) -> Container:
         if at + 8 + length > len(data):
             raise damaged("a WebP chunk is cut short", where=where)
         names.append(name)
+        if len(names) > MAX_CHUNKS:
+            raise _too_many("the WebP", "chunks", where=where)
         if name == b"VP8L":
             size = _vp8l_size(data[at + 8 : at + 8 + length], where)
         at += 8 + length + (length & 1)

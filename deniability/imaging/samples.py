@@ -16,6 +16,13 @@ Samples = npt.NDArray[np.uint8]
 Converted = tuple[Samples, tuple[str, ...], tuple[str, ...]]
 
 _ALPHA_MODES = frozenset({"LA", "RGBA", "PA"})
+#: The one palette that reduces nothing of a gray picture.
+_ALL_GRAYS = [level for level in range(256) for _ in range(3)]
+_REDUCED = "stored with a palette of at most 256 colours: an output would have been reduced to it"
+_REDUCED_GRAYS = (
+    "stored with a palette that is not the 256 grays in order: "
+    "an output would have been reduced to it"
+)
 
 
 def canonical_samples(
@@ -48,7 +55,8 @@ def _opaque(image: Image.Image, container: Container, where: str) -> Converted:
             if container.bits < 8:
                 note = f"{container.bits}-bit gray expanded to 8 bits"
                 return _bytes(image), (note,), _shallow(container.bits)
-            return _bytes(image), (), ()
+            # Decoders show a palette of the grays 0 ... k in order as gray, not as a palette.
+            return _bytes(image), (), () if container.colours == 256 else (_REDUCED_GRAYS,)
         case "P":
             return _palette(image, container)
         case "RGB":
@@ -73,14 +81,14 @@ def _shallow(bits: int) -> tuple[str, ...]:
 
 
 def _palette(image: Image.Image, container: Container) -> Converted:
-    """Expand a palette. One of grays is a gray picture; one of colours was probably reduced."""
+    """Expand a palette. Unless it is all grays in order, the picture was probably reduced."""
     pixels = _bytes(image.convert("RGB"))
     note = "palette expanded"
     if (pixels[..., :1] == pixels).all():
-        shallow = () if container.bits == 8 else _shallow(container.bits)
-        return np.ascontiguousarray(pixels[..., :1]), (f"{note} to gray",), shallow
-    caution = "stored with a palette of at most 256 colours: an output would have been reduced"
-    return pixels, (note,), (caution,)
+        complete = container.colours == 256 and image.getpalette("RGB") == _ALL_GRAYS
+        cautions = () if complete else (_REDUCED_GRAYS,)
+        return np.ascontiguousarray(pixels[..., :1]), (f"{note} to gray",), cautions
+    return pixels, (note,), (_REDUCED,)
 
 
 def _transparent(image: Image.Image, container: Container, where: str) -> Converted:

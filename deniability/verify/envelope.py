@@ -9,9 +9,9 @@ from deniability.crypto.dsse import pae
 from deniability.crypto.encoding import b64decode_strict
 from deniability.crypto.keys import PublicKey
 from deniability.errors import SignatureError, StatementError, UncheckedError
-from deniability.verify.parse import parse_model
+from deniability.verify.parse import parse_bundle, parse_model
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.statement import SigstoreBundle, Statement
+from deniability.wire.statement import Statement
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def verify_envelope(
 
     """
     # Step 1: capped, canonical, of the expected form.
-    bundle = parse_model(raw, SigstoreBundle, where=where)
+    bundle = parse_bundle(raw, where=where)
     envelope = bundle.dsse_envelope
     signature = envelope.signatures[0]
     payload = b64decode_strict(envelope.payload, f"{where}: dsseEnvelope.payload")

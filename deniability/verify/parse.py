@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -10,10 +11,18 @@ from pydantic import ValidationError
 from deniability.crypto.canonical import parse_canonical
 from deniability.errors import DeniabilityError, ParseError, StatementError
 from deniability.wire.base import WireModel
+from deniability.wire.statement import SigstoreBundle
 
 #: Largest bundle or registration that is read, bytes.
 MAX_BUNDLE_BYTES = 64 * 2**20
 MAX_DEPTH = 32
+#: How every bundle and registration begins, since its JSON is canonical.
+BUNDLE_START = b'{"dsseEnvelope":{"payload":"'
+#: Most bytes of one beside its payload: names, one signature and room for timestamps.
+MAX_BESIDE_PAYLOAD = 2**20
+
+# An object that canonical JSON would not begin like this: mark or white space before or after it.
+_LAID_OUT = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{[ \t\r\n]*")
 
 ModelT = TypeVar("ModelT", bound=WireModel)
 
@@ -35,6 +44,62 @@ def parse_model(
         raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=error
     )
     return _written_one_way(_validated(raw, model, where=where, error=error), value, where, error)
+
+
+def parse_bundle(raw: bytes, *, where: str) -> SigstoreBundle:
+    """Parse a bundle or registration, whose signer nobody knows yet.
+
+    JSON of many small values takes a hundred times its size to parse. So before any is parsed,
+    everything but the payload, which is one string, has to be small.
+
+    Raises:
+        ParseError: too large, of another shape, or not a canonical Sigstore bundle.
+
+    """
+    if len(raw) <= MAX_BUNDLE_BYTES:
+        _check_shape(raw, where)
+    return parse_model(raw, SigstoreBundle, where=where)
+
+
+def _check_shape(raw: bytes, where: str) -> None:
+    """Refuse what has more than `MAX_BESIDE_PAYLOAD` bytes beside its payload; parses nothing."""
+    end = raw.find(b'"', len(BUNDLE_START))
+    if raw.startswith(BUNDLE_START) and end >= 0:
+        if len(raw) - end <= MAX_BESIDE_PAYLOAD:
+            return
+        raise _no_bundle(
+            where, f"at most {MAX_BESIDE_PAYLOAD} bytes after its payload", f"{len(raw) - end}"
+        )
+    if raw.startswith(BUNDLE_START) or (raw and BUNDLE_START.startswith(raw)):
+        raise ParseError(
+            "the file ends in the middle",
+            where=where,
+            expected="a complete bundle or registration",
+            found=f"its first {len(raw)} bytes",
+            hint="Copy or download it again.",
+        )
+    opening = _LAID_OUT.match(raw)
+    if opening and len(raw) <= MAX_BESIDE_PAYLOAD:
+        return  # Small enough to be parsed, which names what is wrong.
+    if opening and opening[0] != b"{":
+        raise ParseError(
+            "not canonical JSON",
+            where=where,
+            expected="RFC 8785 bytes",
+            found="white space or a byte order mark around the first brace",
+            hint="Use the file as it was written; an editor or formatter has changed this one.",
+        )
+    start = raw[: len(BUNDLE_START)]
+    raise _no_bundle(where, f"a file that begins {BUNDLE_START.decode()}", f"{start!r}"[1:])
+
+
+def _no_bundle(where: str, expected: str, found: str) -> ParseError:
+    return ParseError(
+        "not a bundle or registration of this program",
+        where=where,
+        expected=expected,
+        found=found,
+    )
 
 
 def parse_predicate(predicate: dict[str, Any], model: type[ModelT], *, where: str) -> ModelT:

@@ -202,3 +202,12 @@ def test_writing_refuses_what_json_cannot_carry_exactly():
         with pytest.raises(ParseError):
             canonical_json(value)
     assert canonical_json({"b": (1, True), "a": None}) == b'{"a":null,"b":[1,true]}'
+
+
+def test_the_one_duplicate_among_many_keys_is_named_in_linear_time():
+    names = [*(f"k{number}" for number in range(60_000)), "k59999"]
+    raw = b"{" + b",".join(b'"%s":1' % name.encode() for name in names) + b"}"
+    began = time.process_time()
+    with pytest.raises(ParseError, match="the key 'k59999' twice"):
+        parse(raw)
+    assert time.process_time() - began < 5

@@ -179,7 +179,7 @@ def test_palettes():
     picture = decode_picture(encode(gray, "PNG"), where="a.png")
     assert (picture.pixels == noise(1)).all()
     assert picture.transforms == ("palette expanded to gray",)
-    assert picture.cautions == ()
+    assert picture.cautions == ()  # all 256 grays in order
 
     colour = image_of(noise()).quantize(64)
     picture = decode_picture(encode(colour, "PNG"), where="a.png")
@@ -190,6 +190,36 @@ def test_palettes():
     picture = decode_picture(encode(image_of(noise(1)), "GIF"), where="a.gif")
     assert (picture.pixels == noise(1)).all()
     assert picture.channels == 1
+    assert "would have been reduced" in picture.cautions[0]  # the writer left out unused grays
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF", "BMP"])
+@pytest.mark.parametrize("reduce", ["web", "adaptive", "dark", "backwards"])
+def test_gray_pictures_reduced_to_a_palette_are_cautioned(file_format, reduce):
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(pixels)
+    if reduce == "web":  # dithered to few grays, and no colours
+        image = image.convert("RGB").convert("P")
+    elif reduce == "adaptive":
+        image = image.quantize(16)
+    else:
+        grays = range(16) if reduce == "dark" else range(255, -1, -1)
+        image = Image.fromarray(pixels // 16 if reduce == "dark" else 255 - pixels).convert("P")
+        image.putpalette([level for level in grays for _ in range(3)])
+    options = {"bits": 8} if file_format == "PNG" else {}
+    picture = decode_picture(encode(image, file_format, **options), where="a")
+    assert (picture.pixels == np.asarray(image.convert("RGB"))).all()
+    assert "palette" in picture.cautions[0], picture
+    assert "would have been reduced" in picture.cautions[0]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF", "BMP"])
+def test_all_grays_in_order_reduce_nothing(file_format):
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    data = encode(Image.fromarray(pixels).convert("P"), file_format)
+    picture = decode_picture(data, where="a")
+    assert (picture.pixels[..., 0] == pixels).all()
+    assert picture.cautions == ()
 
 
 def test_palette_with_transparency():
@@ -206,7 +236,7 @@ def test_one_bit(file_format):
     picture = decode_picture(encode(image, file_format), where="a")
     assert set(np.unique(picture.pixels)) == {0, 255}
     assert (picture.pixels[..., 0] == np.asarray(image.convert("L"))).all()
-    assert "1-bit" in picture.transforms[0] or "palette" in picture.transforms[0]
+    assert "1-bit" in picture.transforms[0]
     assert "1 bits per sample" in picture.cautions[0]
 
 
@@ -331,6 +361,26 @@ def test_compressed_bombs_beside_the_picture(name, prefix):
     bomb = chunk(name, prefix + zlib.compress(b"\0" * 2**26, 9))
     picture = decode_or_refuse(png(4, 1, 8, 0, [b"\0" * 4], bomb))
     assert picture is None or picture.pixels.shape == (1, 4, 1)
+
+
+PNG_CHUNKS = png(4, 1, 8, 0, [b"\0" * 4], chunk(b"abCd", b"") * 10_000)
+GIF = encode(noise(1), "GIF")
+GIF_BLOCKS = GIF[:-1] + b"\x21\xfe\0" * 10_000 + b"\x3b"
+GIF_COMMENT = GIF[:-1] + b"\x21\xfe" + b"\1x" * 10_000 + b"\0\x3b"
+GIF_PIXELS = GIF[:-2] + b"\1x" * 1_000_000 + b"\0\x3b"
+WEBP = encode(noise(), "WEBP", lossless=True)
+WEBP_CHUNKS = WEBP + b"abcd\0\0\0\0" * 10_000
+WEBP_CHUNKS = b"RIFF" + struct.pack("<I", len(WEBP_CHUNKS) - 8) + WEBP_CHUNKS[8:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [PNG_CHUNKS, GIF_BLOCKS, GIF_COMMENT, GIF_PIXELS, WEBP_CHUNKS],
+    ids=["png", "gif", "gif-comment", "gif-pixels", "webp"],
+)
+def test_too_many_chunks_are_refused_before_a_decoder_walks_them(data):
+    with pytest.raises(ImageError, match="split into too many"):
+        decode_picture(data, where="a")
 
 
 def test_gif_frame_that_does_not_cover_the_screen():

@@ -373,6 +373,62 @@ def test_a_huge_bundle_is_refused_before_it_is_parsed():
     assert "too large" in str(error)
 
 
+START = b'{"dsseEnvelope":{"payload":"'
+PAYLOAD_END = RAW.index(b'"', len(START))
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"[" + b"[]," * 2**20 + b"[]]", 'a file that begins {"dsseEnvelope":{"payload":"'),
+        (b'{"a":[' + b"1," * 2**20 + b"1]}", 'a file that begins {"dsseEnvelope":{"payload":"'),
+        (START + b'","x":[' + b"1," * 2**19 + b"1]}}", "at most 1048576 bytes after its payload"),
+        (RAW[:PAYLOAD_END] + b'"' * (2**20 + 1), "at most 1048576 bytes after its payload"),
+    ],
+    ids=["list", "object", "empty-payload", "one-byte-too-many"],
+)
+def test_what_is_large_beside_a_payload_is_refused_before_any_json_is_parsed(
+    raw, expected, monkeypatch
+):
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("parsed"))
+    error = refusal(raw)
+    assert (type(error), error.stage, error.exit_code) == (ParseError, "parse", 4)
+    assert "not a bundle or registration of this program" in str(error)
+    assert error.expected == expected
+
+
+def test_as_much_beside_the_payload_as_the_cap_allows_reaches_the_parser():
+    error = refusal(RAW + b"x" * (2**20 - (len(RAW) - PAYLOAD_END)))
+    assert "not canonical JSON" in str(error)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"Dear Sir,\n", b"[]", b"null", b"\x89PNG\r\n\x1a\n", b"\xff\0"]
+)
+def test_a_file_of_another_kind_is_told_what_was_expected(raw):
+    error = refusal(raw)
+    assert isinstance(error, ParseError)
+    assert "not a bundle or registration of this program" in str(error)
+    assert 'begins {"dsseEnvelope":{"payload":"' in str(error)
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("cut", [1, len(START) - 1, len(START), 100, PAYLOAD_END])
+def test_a_bundle_cut_in_its_payload_is_said_to_end_there(cut):
+    error = refusal(RAW[:cut])
+    assert isinstance(error, ParseError)
+    assert "the file ends in the middle" in str(error)
+
+
+@pytest.mark.parametrize("pad", ["", "A" * 2**20], ids=["small", "large"])
+def test_a_formatted_bundle_is_said_not_to_be_canonical(pad):
+    bundle = json.loads(RAW)
+    bundle["dsseEnvelope"]["payload"] += pad
+    for raw in (json.dumps(bundle, indent=2).encode(), b"\xef\xbb\xbf" + canonical_json(bundle)):
+        assert isinstance(refusal(raw), ParseError)
+        assert "not canonical JSON" in str(refusal(raw))
+
+
 def test_every_refusal_has_an_exit_code_that_is_not_success():
     for error in (ParseError, UncheckedError, SignatureError, StatementError, VerificationError):
         assert error.exit_code in {3, 4}
