@@ -35,9 +35,15 @@ def demo(
     out = Output(json, quiet)
     protocol = named(preset)
     with resumable():
+        from deniability.evidence.register import state_folder  # noqa: PLC0415
+        from deniability.evidence.state import discard  # noqa: PLC0415
         from deniability.report.demo import Demo  # noqa: PLC0415
 
         story = Demo(folder, protocol, device=choose_device(device), resume=resume)
+        if not resume:  # each run registers anew, so what is kept can belong to no other
+            results = [folder / f"{plan.name}.bundle.json" for plan in story.plan]
+            for result in (story.registration, *results):
+                discard(state_folder(result))
         out.line(f"Registering the built-in generator ({protocol.name}).")
         with reporting(out) as progress:
             story.register(progress)

@@ -91,7 +91,7 @@ def prove(
 ) -> None:
     """Search a model for an accused picture: excluded (0), reached (10), inconclusive (11)."""
     from deniability.cli.keyfiles import read_signing_key, signing_key_path  # noqa: PLC0415
-    from deniability.cli.outputs import figure_beside, refuse_loss  # noqa: PLC0415
+    from deniability.cli.outputs import figure_beside, latents_beside, refuse_loss  # noqa: PLC0415
     from deniability.cli.progress import reporting  # noqa: PLC0415
     from deniability.wire.protocol import preset as named  # noqa: PLC0415
 
@@ -102,20 +102,25 @@ def prove(
         raise UsageError("--figure and --no-figure exclude each other", where="--no-figure")
     options = flags.options()
     drawn = None if no_figure else figure or figure_beside(output)
-    inputs = (image, Path(model))
-    refuse_loss(output, what="bundle", force=force, inputs=inputs)
-    if drawn is not None:
-        refuse_loss(drawn, what="picture", force=force, inputs=inputs)
     key_file = signing_key_path(key)
     signer = read_signing_key(key_file)
     with resumable():
         from deniability.evidence.register import registration_path  # noqa: PLC0415
+
+        found = registration or registration_path(model)
+        inputs = (image, Path(model), found, latents_beside(found), key_file)
+        refuse_loss(output, what="bundle", force=force, inputs=inputs)
+        if drawn is not None:
+            results = (output, latents_beside(output))
+            refuse_loss(drawn, what="picture", force=force, inputs=(*inputs, *results))
+        if registration is None and not found.exists():  # it will be made
+            refuse_loss(found, what="registration", force=force, inputs=(image, Path(model)))
         from deniability.generators.load import load_generator  # noqa: PLC0415
 
         job = _Job(
             image=image,
             model=model,
-            registration=registration or registration_path(model),
+            registration=found,
             registration_named=registration is not None,
             preset=preset,
             output=output,
@@ -131,15 +136,13 @@ def prove(
 
 
 def _run(job: _Job, generator: Generator, progress: Progress) -> tuple[Proof, Path | None]:
-    from deniability.cli.register import note_state  # noqa: PLC0415
     from deniability.evidence.prove import prove as prove_case  # noqa: PLC0415
     from deniability.evidence.prove import read_exhibit  # noqa: PLC0415
-    from deniability.evidence.register import check_writable, state_folder  # noqa: PLC0415
+    from deniability.evidence.register import check_writable  # noqa: PLC0415
 
     read_exhibit(job.image, generator)  # a wrong picture shows before hours of registration
     check_writable(job.output)
     opened = _registration(job, generator, progress)
-    note_state(state_folder(job.output), resume=job.resume, progress=progress)
     proof = prove_case(
         job.image,
         opened,

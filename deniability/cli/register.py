@@ -84,22 +84,12 @@ def run_registration(
     resume: bool,
     progress: Progress,
 ) -> OpenRegistration:
-    """Register a loaded model, saying what becomes of an interrupted run."""
+    """Register a loaded model."""
     from deniability.evidence.register import register as register_model  # noqa: PLC0415
-    from deniability.evidence.register import state_folder  # noqa: PLC0415
 
-    note_state(state_folder(target), resume=resume, progress=progress)
     return register_model(
         generator, protocol=protocol, key=key, output=target, resume=resume, progress=progress
     )
-
-
-def note_state(folder: Path, *, resume: bool, progress: Progress) -> None:
-    """Say what happens to the state of an interrupted run, if there is any."""
-    if folder.exists() and not resume:
-        progress.note(
-            f"An interrupted run is kept in {folder}; without --resume it is discarded now."
-        )
 
 
 def _tell(out: Output, target: Path, opened: OpenRegistration, keyid: str) -> None:

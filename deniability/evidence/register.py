@@ -161,6 +161,8 @@ def check_writable(output: Path) -> None:
         OutputError: it cannot, or its name cannot be told in what is signed.
 
     """
+    if not output.name:  # a root, or "."
+        write_atomic(output, b"")  # refuses with the right words
     side = sidecar_path(output)
     try:
         TypeAdapter(Text).validate_python(side.name)
@@ -172,11 +174,11 @@ def check_writable(output: Path) -> None:
             found=ascii(output.name)[:300],
             hint="Name another file.",
         ) from error
-    if output.is_dir():
-        write_atomic(output, b"")  # refuses with the right words
     for probe in (output.with_name(f".{output.name}.probe"), side.with_name(f".{side.name}")):
         write_atomic(probe, b"")  # as long as any name that will be written
         probe.unlink(missing_ok=True)
+    if output.is_dir():
+        write_atomic(output, b"")  # refuses with the right words
 
 
 def check_reproduction(procedure: Procedure, pictures: Tensor) -> None:

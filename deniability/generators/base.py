@@ -8,6 +8,7 @@ run anyway, or run them in a sandbox.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -251,8 +252,19 @@ def describe_shapes(parts: Sequence[Tensor]) -> str:
 def run_batched(forward: Forward, parts: Sequence[Tensor], batching: Batching) -> Tensor:
     """Run a forward pass on R samples the way that it takes them; returns R x C x H x W.
 
-    Whatever the module raises is passed on; GeneratorError if its output is not a picture.
+    What it prints goes to stderr. Whatever the module raises is passed on; GeneratorError if its
+    output is not a picture, or it ends the program.
     """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return _batched(forward, parts, batching)
+    except SystemExit as error:
+        raise GeneratorError(
+            "the model ended the program in its forward pass", found=f"SystemExit: {error.code}"
+        ) from error
+
+
+def _batched(forward: Forward, parts: Sequence[Tensor], batching: Batching) -> Tensor:
     if batching == "together":
         return as_pictures(forward(*parts))
     if batching == "loop":

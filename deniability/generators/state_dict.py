@@ -7,6 +7,7 @@ a registration. Files are read with `weights_only=True`, never unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import sys
@@ -96,10 +97,11 @@ def import_factory(name: str) -> Any:
     if added:
         sys.path.insert(0, here)
     try:
-        target: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            target = getattr(target, part)
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):  # our results alone go to stdout
+            target: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                target = getattr(target, part)
+    except (Exception, SystemExit) as error:
         raise GeneratorError(
             "the factory cannot be imported",
             where="factory",
@@ -121,8 +123,9 @@ def import_factory(name: str) -> Any:
 def build(factory: Any, name: str) -> nn.Module:
     """Call the factory without arguments. Raises GeneratorError unless it returns a module."""
     try:
-        module = factory()
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):  # our results alone go to stdout
+            module = factory()
+    except (Exception, SystemExit) as error:
         raise GeneratorError(
             "the factory failed",
             where="factory",

@@ -111,5 +111,5 @@ def test_the_state_of_something_else_is_not_continued(registered, home, process)
     )
     assert ran.code == 2
     assert "about something else" in ran.err
-    assert "Run without --resume to start afresh." in ran.err
+    assert "choose another -o, or delete this folder" in ran.err
     assert state.exists()

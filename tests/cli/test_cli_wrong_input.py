@@ -199,6 +199,78 @@ def test_nothing_is_overwritten_unasked_and_nothing_foreign_ever(deny, signer, p
     assert proved.own.image.read_bytes() == before
 
 
+def test_a_latents_file_is_no_more_replaced_unasked_than_its_bundle(
+    deny, signer, proved, registered, tmp_path
+):
+    side = tmp_path / "b.latents.safetensors"
+    prove = ("prove", proved.own.image, "--model", "builtin", *signer, "-o")
+    register = ("register", "builtin", "--key", registered.private_key, "-o")
+    registered_latents = registered.registration.with_name(
+        registered.registration.name.removesuffix(".json") + ".latents.safetensors"
+    )
+    for command, other in ((prove, registered_latents), (register, proved.photo.latents)):
+        for content in (b"my own tensors", other.read_bytes()):
+            side.write_bytes(content)
+            for output in (tmp_path / "b.json", tmp_path / "b"):
+                ran = deny(*command, output)
+                refused(ran, "exists already", "b.latents.safetensors", "--force")
+                refused(deny(*command, output, "--force"), "latents file, so --force does not")
+            assert side.read_bytes() == content
+
+
+def test_what_a_command_reads_is_never_replaced(deny, proved, registered, tmp_path):
+    registration = tmp_path / "r.json"
+    latents = tmp_path / "r.latents.safetensors"
+    registration.write_bytes(registered.registration.read_bytes())
+    latents.write_bytes(b"the registration's")
+    image = tmp_path / "x.latents.safetensors"
+    image.write_bytes(proved.own.image.read_bytes())
+    prove = ("prove", image, "--model", "builtin", "--key", registered.private_key, "--force")
+    prove += ("--registration", registration)
+    for output in ("r.json", "r", "x.json", "x"):
+        refused(deny(*prove, "-o", tmp_path / output), "is what this command reads")
+    for figure in ("b.json", "b.latents.safetensors", "r.json"):
+        ran = deny(*prove, "-o", tmp_path / "b.json", "--figure", tmp_path / figure)
+        refused(ran, "is what this command reads, or another of its results")
+    register = ("register", image, "--key", registered.private_key, "--force")
+    refused(deny(*register, "-o", tmp_path / "x.json"), "is what this command reads")
+    assert registration.read_bytes() == registered.registration.read_bytes()
+    assert latents.read_bytes() == b"the registration's"
+
+
+def test_a_registration_is_no_bundle_to_replace_nor_a_bundle_a_registration(
+    deny, signer, proved, registered, tmp_path
+):
+    target = tmp_path / "b.json"
+    target.write_bytes(registered.registration.read_bytes())
+    prove = ("prove", proved.own.image, "--model", "builtin", *signer, "-o", target, "--force")
+    refused(deny(*prove), "is not a bundle")
+    target.write_bytes(proved.photo.bundle.read_bytes())
+    register = ("register", "builtin", "--key", registered.private_key, "-o", target, "--force")
+    refused(deny(*register), "is not a registration")
+
+
+def test_the_registration_that_would_be_made_first_is_guarded_too(
+    deny, proved, registered, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    prove = ("prove", proved.own.image, "--model", "builtin", "--key", registered.private_key)
+    refused(deny(*prove, "-o", "builtin.registration.json"), "is what this command reads")
+    side = tmp_path / "builtin.registration.latents.safetensors"
+    side.write_bytes(b"mine")
+    refused(deny(*prove), "exists already", side.name)
+    assert side.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["w\x1b[31m\n.json", os.fsdecode(b"o\xff.json"), "n" * 245, "."])
+def test_an_output_of_an_impossible_name(deny, signer, proved, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    ran = deny("prove", proved.own.image, "--model", "builtin", *signer, "-o", name)
+    refused(ran)
+    assert "\x1b" not in ran.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_such_registration(deny, registered, proved, tmp_path):
     options = ("--key", registered.private_key, "--registration", tmp_path / "none.json")
     ran = deny("prove", proved.own.image, "--model", "builtin", *options, "-o", tmp_path / "b.json")

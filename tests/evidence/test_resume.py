@@ -2,6 +2,10 @@
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +13,9 @@ import toy_evidence as toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deniability.errors import DeniabilityError, InputError
-from deniability.evidence.register import register, state_folder
-from deniability.evidence.state import RestartLog, RunState
+from deniability.errors import DeniabilityError, InputError, OutputError
+from deniability.evidence.register import check_writable, register, state_folder
+from deniability.evidence.state import RestartLog, RunState, discard
 from deniability.inversion.solution import Restart, Stop
 
 IDENTITY = "a" * 64
@@ -98,9 +102,8 @@ def test_an_interrupted_accusation_keeps_its_restarts(smooth, tmp_path):
             progress=toy.Interruption("accused picture", 12),
             batch_limit=1,
         )
-    kept = RestartLog(
-        _existing(state_folder(tmp_path / f"{image.name}.bundle.json")), "accused"
-    ).known
+    with _existing(state_folder(tmp_path / f"{image.name}.bundle.json")) as state:
+        kept = RestartLog(state, "accused").known
     assert kept
     proof = toy.prove_toy(image, opened, tmp_path, resume=True, batch_limit=1)
     whole = toy.prove_toy(image, opened, tmp_path, batch_limit=1)
@@ -124,8 +127,125 @@ def test_the_state_of_another_computation_is_refused(tmp_path):
         with pytest.raises(InputError, match="about something else") as caught:
             toy.register_toy(changed, tmp_path, protocol, resume=True)
         assert "--resume" in caught.value.hint
-    # Without --resume it is replaced.
+    folder = state_folder(tmp_path / "registration.json")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match="about something else") as caught:  # nor deleted unasked
+        toy.register_toy(other, tmp_path)
+    assert caught.value.where == str(folder)
+    assert "another -o" in caught.value.hint
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    discard(folder)
     toy.register_toy(other, tmp_path)
+
+
+def test_a_fresh_run_of_the_same_says_what_it_discards(tmp_path):
+    logged(tmp_path / "state")
+    notes = []
+    with RunState(tmp_path / "state", IDENTITY, resume=False, note=notes.append) as state:
+        assert RestartLog(state, "search").known == {}
+    (note,) = notes
+    assert "without --resume it is discarded now" in note
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_run_that_kept_nothing_stands_in_nobodys_way(tmp_path):
+    for identity in (IDENTITY, "b" * 64):
+        folder = tmp_path / "state"
+        folder.mkdir(exist_ok=True)
+        (folder / "identity").write_text(identity)  # killed before its first write
+        (folder / "lock").touch()
+        with RunState(folder, "c" * 64, resume=False) as state:
+            state.save("search", {"a": torch.zeros(1)}, {})
+        with RunState(folder, "c" * 64, resume=True) as state:
+            assert state.tensors("search") is not None
+            state.remove()
+        assert not folder.exists()
+
+
+# Two runs at once
+
+needs_locks = pytest.mark.skipif(os.name != "posix", reason="no locks here")
+
+
+@needs_locks
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_state_belongs_to_one_run_at_a_time(tmp_path, resume):
+    folder = tmp_path / "state"
+    with RunState(folder, IDENTITY, resume=False) as state:
+        state.save("search", {"a": torch.zeros(1)}, {})
+        for identity in (IDENTITY, "b" * 64):
+            with pytest.raises(InputError, match="another run is writing this output") as caught:
+                RunState(folder, identity, resume=resume)
+            assert caught.value.where == str(folder)
+            with pytest.raises(InputError, match="another run"):
+                discard(folder)
+        assert state.tensors("search") is not None
+    with RunState(folder, IDENTITY, resume=True) as state:
+        assert state.tensors("search") is not None
+        state.remove()
+        assert not folder.exists()
+        with RunState(folder, IDENTITY, resume=False):
+            pass
+
+
+@needs_locks
+def test_another_process_is_refused_while_a_run_lasts(tmp_path):
+    folder = tmp_path / "state"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom deniability.evidence.state import RunState\n"
+        "RunState(Path(sys.argv[1]), sys.argv[2], resume=False)"
+    )
+    command = [sys.executable, "-c", code, str(folder), IDENTITY]
+    with RunState(folder, IDENTITY, resume=False):
+        ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "another run is writing this output" in ran.stderr
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+@needs_locks
+def test_a_second_registration_of_the_same_output_is_refused(tmp_path):
+    generator = toy.make_generator(toy.Smooth())
+    folder = state_folder(tmp_path / "registration.json")
+    with (
+        RunState(folder, IDENTITY, resume=False),
+        pytest.raises(InputError, match="another run is writing this output"),
+    ):
+        toy.register_toy(generator, tmp_path)
+    with pytest.raises(KeyboardInterrupt) as kept:  # its frames live on; its lock does not
+        toy.register_toy(generator, tmp_path, progress=toy.Interruption("inverting controls", 20))
+    toy.register_toy(generator, tmp_path, resume=True)
+    assert kept.value is not None
+
+
+# Names of results
+
+
+@pytest.mark.parametrize(
+    "name", ["w\x1b[31m\n.json", os.fsdecode(b"o\xff.json"), "\u202egnp.json", "n\0.json"]
+)
+def test_a_name_that_cannot_be_signed_is_refused_before_the_work(tmp_path, name):
+    with pytest.raises(OutputError, match="not a name that can be signed"):
+        check_writable(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 250 + ".json", "n" * 240])
+def test_a_name_too_long_for_what_goes_beside_it_is_refused(tmp_path, name):
+    with pytest.raises(OutputError):
+        check_writable(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_name_of_a_result(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (".", str(tmp_path)):
+        with pytest.raises(OutputError, match="is a folder"):
+            check_writable(Path(name))
+
+
+def test_an_unusual_name_is_fine(tmp_path):
+    check_writable(tmp_path / "Beweis \N{LATIN SMALL LETTER U WITH DIAERESIS} 写真.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_resuming_what_was_never_begun_is_a_fresh_run(tmp_path):
@@ -143,17 +263,23 @@ def restarts(count):
 
 
 def logged(folder, count=5):
-    log = RestartLog(RunState(folder, IDENTITY, resume=False), "search")
-    for target, restart in enumerate(restarts(count)):
-        log.add(target, restart)
-    log.add(count, Restart(0, "encoder", Stop.NON_FINITE, None, None, 3, torch.zeros(4)))
-    log.flush()
+    with RunState(folder, IDENTITY, resume=False) as state:
+        log = RestartLog(state, "search")
+        for target, restart in enumerate(restarts(count)):
+            log.add(target, restart)
+        log.add(count, Restart(0, "encoder", Stop.NON_FINITE, None, None, 3, torch.zeros(4)))
+        log.flush()
     return log
+
+
+def reopened(folder):
+    with RunState(folder, IDENTITY, resume=True) as state:
+        return RestartLog(state, "search").known
 
 
 def test_a_log_gives_back_what_was_added(tmp_path):
     log = logged(tmp_path / "state")
-    back = RestartLog(RunState(tmp_path / "state", IDENTITY, resume=True), "search").known
+    back = reopened(tmp_path / "state")
     assert back.keys() == log.known.keys()
     for key, restart in log.known.items():
         assert torch.equal(back[key].latent, restart.latent)
@@ -178,7 +304,7 @@ def test_a_log_whose_records_are_older_than_its_tensors_gives_the_older(tmp_path
     log.add(9, restarts(3)[2])
     log.flush()
     (folder / "search.json").write_bytes(older)
-    back = RestartLog(RunState(folder, IDENTITY, resume=True), "search").known
+    back = reopened(folder)
     assert (9, 2) not in back
     assert len(back) == 6
     assert all(torch.equal(back[k].latent, log.known[k].latent) for k in back)
@@ -202,7 +328,7 @@ RECORDS = {
 
 def check_refused(folder):
     with pytest.raises(InputError, match=r"damaged|about something else") as caught:
-        RestartLog(RunState(folder, IDENTITY, resume=True), "search")
+        reopened(folder)
     assert caught.value.where
     return caught.value
 
@@ -245,7 +371,8 @@ def test_tensors_that_do_not_fit_the_records_are_refused(tmp_path, tensors):
     folder = tmp_path / "state"
     logged(folder)
     records = (folder / "search.json").read_bytes()
-    RunState(folder, IDENTITY, resume=True).save("search", tensors, {})
+    with RunState(folder, IDENTITY, resume=True) as state:
+        state.save("search", tensors, {})
     (folder / "search.json").write_bytes(records)
     check_refused(folder)
 
@@ -254,7 +381,7 @@ def test_a_crash_within_the_first_write_leaves_nothing_to_resume(tmp_path):
     folder = tmp_path / "state"
     logged(folder)
     (folder / "search.json").unlink()
-    assert RestartLog(RunState(folder, IDENTITY, resume=True), "search").known == {}
+    assert reopened(folder) == {}
 
 
 def test_a_state_that_does_not_say_what_it_is_of_is_refused(tmp_path):
@@ -275,7 +402,7 @@ def test_no_damage_ends_in_another_kind_of_error(tmp_path_factory, data):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
     with contextlib.suppress(InputError):
-        RestartLog(RunState(folder, IDENTITY, resume=True), "search")
+        reopened(folder)
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "another"])
@@ -291,9 +418,8 @@ def test_a_damaged_encoder_is_refused(tmp_path, how):
     folder = state_folder(tmp_path / "registration.json")
     path = folder / "encoder-training.safetensors"
     if how == "another":
-        RunState(folder, (folder / "identity").read_text(), resume=True).save(
-            "encoder-training", {"network.x": torch.zeros(3)}, {}
-        )
+        with _existing(folder) as state:
+            state.save("encoder-training", {"network.x": torch.zeros(3)}, {})
     else:
         path.write_bytes(BYTES[how](path.read_bytes()))
     with pytest.raises(InputError, match="damaged") as caught:
@@ -303,9 +429,8 @@ def test_a_damaged_encoder_is_refused(tmp_path, how):
 
 def test_a_state_that_cannot_be_written_is_an_output_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    state = RunState(tmp_path / "file" / "state", IDENTITY, resume=False)
-    with pytest.raises(DeniabilityError, match="cannot keep the state"):
-        state.save("search", {"a": torch.zeros(1)}, {})
+    with pytest.raises(OutputError, match="cannot keep the state"):
+        RunState(tmp_path / "file" / "state", IDENTITY, resume=False)
 
 
 def test_registering_into_a_missing_folder_fails_before_the_work(tmp_path):
