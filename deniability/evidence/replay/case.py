@@ -65,7 +65,13 @@ def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidec
         generator, exclusion.protocol, tensors, exclusion.encoder, where=str(sidecar)
     )
     pictures = tensors.get("pictures")
-    found = "none" if pictures is None else difference(procedure, pictures)
+    if pictures is None:
+        raise CommitmentError(
+            "the latents file does not hold what the bundle describes",
+            where="pictures",
+            found="nothing",
+        )
+    found = difference(procedure, pictures)
     if found is not None:
         raise ReplayError(
             "this model does not give the pictures that it gave when it was registered",
