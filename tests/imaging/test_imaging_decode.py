@@ -198,7 +198,7 @@ def test_palettes():
 def test_gray_pictures_reduced_to_a_palette_are_cautioned(file_format, reduce):
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = Image.fromarray(pixels)
-    if reduce == "web":  # dithered to few grays, and no colours
+    if reduce == "web":  # dithered to six levels, and a few colours
         image = image.convert("RGB").convert("P")
     elif reduce == "adaptive":
         image = image.quantize(16)
