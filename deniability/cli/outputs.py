@@ -80,7 +80,7 @@ def _is_ours(path: Path, what: str, *, latents: bool) -> bool:
         size = int.from_bytes(beginning[:8], "little")
         header = _object(beginning[8 : 8 + size])
         return _TENSOR[what] in header
-    return _predicate_type(path) == _predicate_types()[what]
+    return bool(_predicate_type(path) == _predicate_types()[what])
 
 
 def _predicate_types() -> dict[str, str]:

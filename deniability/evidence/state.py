@@ -66,7 +66,7 @@ class RunState:
     ) -> None:
         self.folder = folder
         self._identity = identity
-        self._lock = _locked(folder)
+        self._lock: BinaryIO | None = _locked(folder)
         try:
             self._take_over(resume=resume, note=note)
         except BaseException:

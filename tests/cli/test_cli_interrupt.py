@@ -106,10 +106,11 @@ def test_the_state_of_something_else_is_not_continued(registered, home, process)
     state = home / ".r.json.state"
     state.mkdir()
     (state / "identity").write_text("0" * 64)
+    (state / "encoder.json").write_text("{}")
     ran = process(
         "register", "builtin", "--key", registered.private_key, "-o", "r.json", "--resume", cwd=home
     )
     assert ran.code == 2
     assert "about something else" in ran.err
     assert "choose another -o, or delete this folder" in ran.err
-    assert state.exists()
+    assert (state / "encoder.json").exists()
