@@ -5,8 +5,9 @@
 
 Both solvers get the same targets and the same starts (the encoder's guess) in one process. A
 forward-equivalent is one picture through the generator: a Jacobian counts d + 1 of them, the trial
-steps with it 16 (their most), and a gradient step of Adam 4 (forward, backward twice as much, and the new residual). Adam
-gets as many as Levenberg-Marquardt used on average, or as many times more as --budgets says.
+steps with it 16 (their most), and a gradient step of Adam 4 (forward, backward twice as much, and
+the new residual). Adam gets as many as Levenberg-Marquardt used on average, or as many times more
+as --budgets says.
 """
 
 from __future__ import annotations

@@ -69,10 +69,10 @@ def _key(raw: bytes, where: str) -> dict[str, Any]:
 
 def _envelope(raw: bytes, where: str) -> dict[str, Any]:
     from deniability.crypto.encoding import b64decode_strict  # noqa: PLC0415
-    from deniability.verify.parse import parse_model  # noqa: PLC0415
-    from deniability.wire.statement import SigstoreBundle, Statement  # noqa: PLC0415
+    from deniability.verify.parse import parse_bundle, parse_model  # noqa: PLC0415
+    from deniability.wire.statement import Statement  # noqa: PLC0415
 
-    bundle = parse_model(raw, SigstoreBundle, where=where)
+    bundle = parse_bundle(raw, where=where)
     payload = b64decode_strict(bundle.dsse_envelope.payload, f"{where}: dsseEnvelope.payload")
     statement = parse_model(payload, Statement, where=f"{where}: payload", error=ParseError)
     return {
