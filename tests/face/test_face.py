@@ -27,11 +27,7 @@ ROOT = Path(__file__).parents[2]
 FLOOR = 1 / 195075
 ASTRONAUT_SHA256 = "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"
 
-pytestmark = [
-    pytest.mark.face,
-    pytest.mark.slow,
-    pytest.mark.xdist_group("face"),  # one worker registers the generator, once
-]
+pytestmark = [pytest.mark.face, pytest.mark.slow]
 
 
 @pytest.fixture(scope="session")
