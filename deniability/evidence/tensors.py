@@ -61,7 +61,8 @@ def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> bytes:
     """Write a safetensors file atomically and return its bytes."""
-    data: bytes = save_bytes(dict(tensors), dict(metadata) if metadata else None)
+    rows = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    data: bytes = save_bytes(rows, dict(metadata) if metadata else None)
     write_atomic(path, data)
     return data
 

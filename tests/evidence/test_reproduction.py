@@ -67,3 +67,19 @@ def test_single_pixels_may_round_the_other_way(tmp_path):
     assert difference(opened.procedure, pictures) is None
     flat[0] += 10
     assert "steps" in difference(opened.procedure, pictures)
+
+
+class ColourChannelsLast(toy.Smooth):
+    """Colour pictures whose memory is laid out channel by channel of each pixel."""
+
+    def forward(self, z):
+        gray = super().forward(z)
+        colour = torch.cat([gray, gray.flip(2), 0.5 * gray], dim=1)
+        return colour.contiguous(memory_format=torch.channels_last)
+
+
+def test_pictures_of_any_memory_layout_can_be_kept(tmp_path):
+    generator = toy.make_generator(ColourChannelsLast())
+    generator.spec = generator.spec.model_copy(update={"channels": 3})
+    opened = toy.register_toy(generator, tmp_path)
+    assert tuple(opened.pictures.shape[1:]) == (3, toy.SIDE, toy.SIDE)

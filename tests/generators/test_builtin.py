@@ -192,7 +192,9 @@ def test_missing_data_names_the_package(script, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "content", [b"plain text", gzip.compress(b"short"), gzip.compress(b"\0" * 5000)]
+    "content",
+    [b"plain text", gzip.compress(b"short"), gzip.compress(b"\0" * 5000)],
+    ids=["text", "short", "zeros"],
 )
 def test_wrong_data_is_refused(script, tmp_path, capsys, content):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
