@@ -84,7 +84,9 @@ def test_schemas_stand_alone_and_know_no_floats(name):
 
 def test_presets_are_listed_with_digests_that_follow_from_them():
     data = json.loads((FOLDER / "presets.json").read_bytes())
-    assert [entry["protocol"]["name"] for entry in data["presets"]] == list(PRESETS)
+    # Other tests of this process may have added presets of their own.
+    shipped = [name for name in PRESETS if not name.startswith("test-")]
+    assert [entry["protocol"]["name"] for entry in data["presets"]] == shipped
     assert data["default"] in PRESETS
     for entry in data["presets"]:
         assert hashlib.sha256(rfc8785.dumps(entry["protocol"])).hexdigest() == entry["digest"]
