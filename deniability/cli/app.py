@@ -21,7 +21,7 @@ from deniability.cli import (
     trust,
     verify,
 )
-from deniability.cli.failure import UsageError, failed
+from deniability.cli.failure import UsageError, drop_unwritable_output, failed
 from deniability.cli.terminal import escape, prepare_streams
 
 app = typer.Typer(
@@ -76,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()  # a full disk shows here, while it can still be told
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the outermost catch of all
         code = failed(error, json=json)
+        drop_unwritable_output()
     return code
 
 

@@ -137,6 +137,17 @@ def _interrupted(text: str, *, json: bool) -> int:
     return INTERRUPTED
 
 
+def drop_unwritable_output() -> None:
+    """Let go of output that cannot be written, so that it does not raise again at exit."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _pipe_closed() -> int:
     """Whoever read our output has gone; what is still buffered must not raise again at exit."""
     with contextlib.suppress(OSError):
