@@ -2,7 +2,8 @@
 
     python -P _jpeg_child.py FILE MEMORY_BYTES CPU_SECONDS FILE_BYTES ROWSxCOLUMNS...
 
-Imports nothing of this package, so that starting it is cheap. ROWSxCOLUMNS are the blocks of
+Imports nothing of this package, so that starting it is cheap; where the system can isolate it,
+`deniability.sandbox.boot` does so first and then calls `main`. ROWSxCOLUMNS are the blocks of
 each component that the caller expects; the output is MAGIC and then the components' coefficients
 as little-endian int16, blocks row-major, 64 natural-order coefficients each. The C library says
 what it dislikes on standard error; the caller takes anything there as a refusal.

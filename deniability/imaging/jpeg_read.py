@@ -2,8 +2,8 @@
 
 The library that reads them takes paths only, believes the header and exits on errors. So an
 untrusted file reaches it only after its markers were parsed, its size was capped and Pillow
-decoded it; as a private copy without application data; in a bounded process whose every complaint
-is a refusal and whose output has one possible length.
+decoded it; as a private copy without application data; in a bounded process, isolated where the
+system can, whose every complaint is a refusal and whose output has one possible length.
 """
 
 from __future__ import annotations
@@ -18,14 +18,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deniability.crypto.digest import sha256_hex
 from deniability.errors import ImageError
 from deniability.imaging import _jpeg_child
 from deniability.imaging.jpeg_markers import JpegHeader
 from deniability.imaging.jpeg_variants import LOCK
+from deniability.sandbox.boot import UNCONFINED
+from deniability.sandbox.choose import cheap_isolation
+from deniability.sandbox.interface import Grants, Isolation, Limits, Program
+from deniability.sandbox.python import environment
 
 #: Coefficients of one file: all components concatenated, int16, length m.
 Coefficients = npt.NDArray[np.int16]
 
+_kept: dict[tuple[str, tuple[tuple[int, int], ...]], Coefficients] | None = None
 _HINT = "Use the file as it was received; if it is this one, it cannot be examined."
 
 
@@ -43,9 +49,12 @@ def read_untrusted(
         The coefficients, components in order, blocks row-major, 64 in natural order each.
 
     """
+    key = (sha256_hex(header.bare), shapes)
+    if _kept is not None and key in _kept:
+        return _kept[key].copy()
     count = sum(64 * rows * columns for rows, columns in shapes)
     expected = len(_jpeg_child.MAGIC) + 2 * count
-    output = _run(header, shapes, expected, where)
+    output = _run(header, shapes, expected, where, cheap_isolation())
     if len(output) != expected or not output.startswith(_jpeg_child.MAGIC):
         raise ImageError(
             "the JPEG coefficients could not be read",
@@ -55,35 +64,46 @@ def read_untrusted(
             hint=_HINT,
         )
     values = np.frombuffer(output, dtype="<i2", offset=len(_jpeg_child.MAGIC))
-    return values.astype(np.int16)
+    coefficients = values.astype(np.int16)
+    if _kept is not None:
+        _kept[key] = coefficients.copy()
+    return coefficients
+
+
+def keep_coefficients() -> None:
+    """Keep what is read from now on: for a process that will not be able to start another."""
+    global _kept  # noqa: PLW0603 - one process, one seal
+    _kept = {}
 
 
 def _run(
-    header: JpegHeader, shapes: tuple[tuple[int, int], ...], expected: int, where: str
+    header: JpegHeader,
+    shapes: tuple[tuple[int, int], ...],
+    expected: int,
+    where: str,
+    isolation: Isolation | None,
 ) -> bytes:
     pixels = header.width * header.height
     seconds = 30 + pixels // 500_000
     limits = (2**30 + 64 * pixels, seconds, max(len(header.bare), expected) + 65536)
     try:
         with tempfile.TemporaryDirectory(prefix="deniability-") as folder:
-            private = Path(folder)
+            private = Path(folder).resolve()
             (private / "file.jpg").write_bytes(header.bare)
+            (private / "scratch").mkdir()
             with (private / "out").open("wb") as out, (private / "err").open("wb") as err:
                 done = subprocess.run(  # noqa: S603 - our own script, no shell
-                    [
-                        *(sys.executable, "-P", "-W", "ignore", _jpeg_child.__file__),
-                        str(private / "file.jpg"),
-                        *map(str, limits),
-                        *(f"{rows}x{columns}" for rows, columns in shapes),
-                    ],
+                    _command(private, limits, shapes, isolation),
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
                     cwd=folder,
-                    env=_environment(folder),
+                    env=_environment(folder) if isolation is None else _small(private / "scratch"),
                     timeout=2 * seconds,
                     check=False,
                 )
+            if isolation is not None and done.returncode == UNCONFINED:
+                return _run(header, shapes, expected, where, isolation=None)
             complaint = _last_line((private / "err").read_bytes())
             if done.returncode or complaint:
                 raise ImageError(
@@ -102,6 +122,27 @@ def _run(
         raise _no_room(error, where) from error
 
 
+def _command(
+    private: Path,
+    limits: tuple[int, int, int],
+    shapes: tuple[tuple[int, int], ...],
+    isolation: Isolation | None,
+) -> list[str]:
+    """Return the command of the reader: isolated where that can be had, bounded everywhere."""
+    arguments = (
+        str(private / "file.jpg"),
+        *map(str, limits),
+        *(f"{rows}x{columns}" for rows, columns in shapes),
+    )
+    if isolation is None:
+        return [sys.executable, "-P", "-W", "ignore", _jpeg_child.__file__, *arguments]
+    memory, seconds, file_size = limits
+    program = Program(_jpeg_child.__name__, arguments)
+    bounds = Limits(memory=memory, seconds=seconds, file_size=file_size)
+    grants = Grants(scratch=private / "scratch", read=(private / "file.jpg",))
+    return isolation.command(program, grants, bounds)
+
+
 def _environment(folder: str) -> dict[str, str]:
     """Our environment without Python's switches, and with the private folder for temporaries."""
     kept = {
@@ -111,6 +152,11 @@ def _environment(folder: str) -> dict[str, str]:
     }
     private = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)
     return {**kept, **private, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _small(folder: Path) -> dict[str, str]:
+    """Return the environment of an isolated reader: threads would take address space."""
+    return {**environment(folder), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _last_line(raw: bytes) -> str:

@@ -11,6 +11,7 @@ from deniability.errors import ImageError
 from deniability.imaging.decode import Picture
 from deniability.imaging.handling import Handling, Observations
 from deniability.imaging.jpeg import JpegHandling, observe_jpeg
+from deniability.imaging.jpeg_traces import CAUTION, jpeg_quality_before
 from deniability.imaging.lossless import LosslessHandling
 from deniability.imaging.residual import cell_residual, mean_squared
 from deniability.wire.observation import ObservationKind
@@ -127,6 +128,8 @@ def observe(
             cautions = (*picture.cautions, *read.cautions)
             return Observed(*read.found, cautions, picture.transforms)
         extra = read.cautions
+    elif (quality := jpeg_quality_before(picture.pixels)) is not None:
+        extra = (CAUTION.format(quality=quality),)
     pixels = picture.pixels
     notes: tuple[str, ...] = ()
     if channels == 1 and picture.channels == 3 and (pixels[..., :1] == pixels).all():
