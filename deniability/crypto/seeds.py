@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from deniability.crypto.canonical import canonical_json
 from deniability.errors import CommitmentError
@@ -38,13 +39,24 @@ def derive_seed(
     """
     if index < 0:
         raise CommitmentError("a seed's index is negative", where=role, found=str(index))
+    before, after = _around_index(role, weights, protocol, picture, beacon)
+    return hashlib.sha256(b'%s"%d"%s' % (before, index, after)).digest()
+
+
+@lru_cache(maxsize=256)
+def _around_index(
+    role: str, weights: str, protocol: str, picture: str, beacon: str
+) -> tuple[bytes, bytes]:
+    """Return the canonical JSON before and behind the index's value, the same for all indexes."""
     preimage = {
         "beacon": beacon,
         "domain": DOMAIN,
-        "index": str(index),
+        "index": "",
         "picture": picture,
         "protocol": protocol,
         "role": role,
         "weights": weights,
     }
-    return hashlib.sha256(canonical_json(preimage)).digest()
+    # Inside a text the quotes would be escaped, so this is the member itself.
+    before, _, after = canonical_json(preimage).partition(b'"index":""')
+    return before + b'"index":', after

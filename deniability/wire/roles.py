@@ -1,10 +1,14 @@
-"""What derived seeds are for: roles keep training, controls and restarts apart."""
+"""What derived seeds are for: roles keep training, controls and restarts apart.
+
+A beacon's value enters the seeds of controls, of their restarts and of mismatch outputs.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from deniability.crypto.seeds import derive_seed
+from deniability.wire.beacon import Beacon
 from deniability.wire.registration import ModelDescriptor
 
 #: Where a restart begins.
@@ -22,24 +26,45 @@ def encoder_seed(model: ModelDescriptor, protocol: str) -> bytes:
     return derive_seed(role=ENCODER, weights=model.weights, protocol=protocol, index=0)
 
 
-def control_seed(model: ModelDescriptor, protocol: str, kind: str, index: int) -> bytes:
+def control_seed(
+    model: ModelDescriptor, protocol: str, kind: str, index: int, *, beacon: Beacon | None = None
+) -> bytes:
     """Seed of the latent of control `index` for observations of the kind with digest `kind`."""
     return derive_seed(
-        role=CONTROL, weights=model.weights, protocol=protocol, picture=kind, index=index
+        role=CONTROL,
+        weights=model.weights,
+        protocol=protocol,
+        picture=kind,
+        beacon=_value(beacon),
+        index=index,
     )
 
 
-def control_restart_seed(model: ModelDescriptor, protocol: str, kind: str, index: int) -> bytes:
+def control_restart_seed(
+    model: ModelDescriptor, protocol: str, kind: str, index: int, *, beacon: Beacon | None = None
+) -> bytes:
     """Seed of a control's restart; `index` is control x restarts + restart."""
     return derive_seed(
-        role=CONTROL_RESTART, weights=model.weights, protocol=protocol, picture=kind, index=index
+        role=CONTROL_RESTART,
+        weights=model.weights,
+        protocol=protocol,
+        picture=kind,
+        beacon=_value(beacon),
+        index=index,
     )
 
 
-def mismatch_seed(model: ModelDescriptor, protocol: str, kind: str, index: int) -> bytes:
+def mismatch_seed(
+    model: ModelDescriptor, protocol: str, kind: str, index: int, *, beacon: Beacon | None = None
+) -> bytes:
     """Seed of the latent of mismatch output `index`, the same for every way."""
     return derive_seed(
-        role=MISMATCH, weights=model.weights, protocol=protocol, picture=kind, index=index
+        role=MISMATCH,
+        weights=model.weights,
+        protocol=protocol,
+        picture=kind,
+        beacon=_value(beacon),
+        index=index,
     )
 
 
@@ -61,3 +86,7 @@ def start_kind(index: int, *, encoder: bool = True) -> StartKind:
     if index == 0:
         return "encoder"
     return "encoder-noise" if index % 2 else "prior"
+
+
+def _value(beacon: Beacon | None) -> str:
+    return "" if beacon is None else beacon.value
