@@ -16,6 +16,8 @@ from deniability.stats.sentence import scope_lines
 from deniability.stats.verdict import decide
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
 from deniability.verify.trust import TrustPolicy
+from deniability.wire.beacon import DRAND_DEFAULT, Beacon, Intent
+from deniability.wire.chain import CHAIN_TYPE, HEAD_NAME, ChainLink, chain_head
 from deniability.wire.controls import Control, ControlSet, Mismatch
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion, RestartRecord
 from deniability.wire.observation import ObservationKind
@@ -75,7 +77,7 @@ ALLOWANCE, MARGIN, BELOW_MARGIN = "8.00000e-06", "8.00000e-05", "7.99999e-05"
 MISSING = 7  # the control that has no finite residual
 
 
-def sample_controls(protocol=QUICK, kind=KIND) -> ControlSet:
+def sample_controls(protocol=QUICK, kind=KIND, beacon=None) -> ControlSet:
     """Controls of which one has no finite residual and a few are not at the floor."""
     digest, n = protocol.digest, protocol.controls
     return ControlSet(
@@ -87,7 +89,7 @@ def sample_controls(protocol=QUICK, kind=KIND) -> ControlSet:
         controls=tuple(
             Control(
                 index=i,
-                seed=control_seed(MODEL, digest, kind.digest(), i).hex(),
+                seed=control_seed(MODEL, digest, kind.digest(), i, beacon=beacon).hex(),
                 truth="0",
                 residual=None if i == MISSING else "3.00000e-07" if i < 3 else "0",
                 best=None if i == MISSING else 1 if i < 3 else 0,
@@ -101,7 +103,7 @@ def sample_controls(protocol=QUICK, kind=KIND) -> ControlSet:
             Mismatch(
                 way=way,
                 index=i,
-                seed=mismatch_seed(MODEL, digest, kind.digest(), i).hex(),
+                seed=mismatch_seed(MODEL, digest, kind.digest(), i, beacon=beacon).hex(),
                 residual=ALLOWANCE if way == "float16" else "1.00000e-06",
             )
             for way in mismatch_ways(kind.family)
@@ -274,3 +276,83 @@ def expect(error, kind, words):
     assert type(error) is kind, error
     assert error.stage == kind.stage
     assert words in str(error), error
+
+
+# --- chain of registrations and beacon
+
+REGISTRATION = sha256_hex(b"registration")  # what every sample names
+
+
+def sample_beacon(round_="1000", signature=b"beacon's signature" * 4) -> Beacon:
+    """A value of drand's quicknet that is the hash of its signature."""
+    return Beacon(
+        source="drand",
+        chain=DRAND_DEFAULT,
+        round=round_,
+        value=sha256_hex(signature),
+        signature=signature.hex(),
+    )
+
+
+def chain_links(*, before=0, after=0, beacon=None) -> list[dict]:
+    """Links with the samples' registration among `before` and `after` others.
+
+    With a beacon, the link just before it names its round.
+    """
+
+    def other(name):
+        return {
+            "kind": "registration",
+            "payload": sha256_hex(name.encode()),
+            "weights": sha256_hex(b"other weights"),
+            "createdAt": "2026-10-01T00:00:00Z",
+        }
+
+    links = [other(f"before {i}") for i in range(before)]
+    own = {"weights": MODEL.weights, "createdAt": "2026-11-01T00:00:00Z"}
+    if beacon is not None:
+        intent = Intent(
+            weights=MODEL.weights,
+            protocol_digest=QUICK.digest,
+            beacon=beacon.name,
+            position=len(links),
+            previous=links[-1]["payload"] if links else None,
+        )
+        links.append({"kind": "intent", "payload": intent.digest, **own})
+    links.append({"kind": "registration", "payload": REGISTRATION, **own})
+    return links + [other(f"after {i}") for i in range(after)]
+
+
+def sign_chain(links, *, earlier=(), key=KEY, head=None) -> bytes:
+    """Sign a chain file, whatever it says."""
+    parsed = [ChainLink.model_validate_json(canonical_json(link)) for link in links]
+    return sign(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": HEAD_NAME, "digest": {"sha256": head or chain_head(parsed)}}],
+            "predicateType": CHAIN_TYPE,
+            "predicate": {"links": list(links), "earlier": list(earlier)},
+        },
+        key,
+    )
+
+
+def chained_statement(verdict="excluded", *, links=None, raw=None, beacon=None, key=KEY) -> dict:
+    """A valid statement with a chain, and with a beacon's value in its seeds if one is given.
+
+    Args:
+        links: of the chain; `chain_links()` by default.
+        raw: a chain file to embed instead, e.g. one with timestamps.
+        key: that signs the chain.
+
+    """
+    content = statement(verdict)
+    predicate = content["predicate"]
+    links = chain_links(beacon=beacon) if links is None else links
+    chain = sign_chain(links, key=key) if raw is None else raw
+    predicate["registration"]["chain"] = base64.b64encode(chain).decode()
+    predicate["scope"] = list(scope_lines(KIND, chained=True, beacon=beacon is not None))
+    if beacon is not None:
+        predicate["beacon"] = beacon.to_wire()
+        predicate["controls"] = sample_controls(beacon=beacon).to_wire()
+    return content

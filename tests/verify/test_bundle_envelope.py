@@ -29,6 +29,7 @@ from deniability.errors import (
     ParseError,
     SignatureError,
     StatementError,
+    TimestampError,
     UncheckedError,
     VerificationError,
 )
@@ -269,13 +270,13 @@ def test_a_key_inside_the_bundle_is_refused():
     assert isinstance(refusal(outer(change)), ParseError)
 
 
-def test_timestamps_are_unchecked_not_ignored():
+def test_bad_timestamps_are_refused_not_ignored():
     def change(bundle):
         stamps = bundle["verificationMaterial"]["timestampVerificationData"]
         stamps["rfc3161Timestamps"].append({"signedTimestamp": "AAAA"})
 
     error = refusal(outer(change))
-    assert isinstance(error, UncheckedError)
+    assert isinstance(error, TimestampError)
     assert "timestampVerificationData" in str(error)
 
 

@@ -12,7 +12,9 @@ from deniability.verify.trust import (
     TrustPolicy,
     add_to_trust_store,
     default_trust_folder,
+    list_trust_store,
     load_trust_store,
+    remove_from_trust_store,
 )
 
 ONE, TWO = generate_key().public, generate_key("ed25519").public
@@ -114,3 +116,33 @@ def test_the_default_folder_is_found_lazily():
     code = "import sys, deniability.verify.trust; sys.exit('platformdirs' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
+
+
+def test_listing_gives_names_and_removing_takes_one_name_or_keyid(tmp_path):
+    for name, key in (("b", ONE), ("a", TWO), ("c", ONE)):
+        add_to_trust_store(tmp_path, key, name)
+    assert [(e.name, e.key) for e in list_trust_store(tmp_path)] == [
+        ("a", TWO),
+        ("b", ONE),
+        ("c", ONE),
+    ]
+    # One key under two names: which of them is meant is not guessed.
+    with pytest.raises(InputError, match="several trusted keys are meant") as refused:
+        remove_from_trust_store(tmp_path, ONE.keyid)
+    assert refused.value.found == "b, c"
+    assert remove_from_trust_store(tmp_path, "b").name == "b.pub.pem"
+    assert remove_from_trust_store(tmp_path, ONE.keyid[:8]).name == "c.pub.pem"
+    assert load_trust_store(tmp_path).keys == (TWO,)
+    for nobody in ("b", ONE.keyid, TWO.keyid[:7], "", "../a", "*"):
+        with pytest.raises(InputError, match="no such trusted key"):
+            remove_from_trust_store(tmp_path, nobody)
+    assert load_trust_store(tmp_path).keys == (TWO,)
+
+
+def test_a_file_that_is_no_key_stops_the_list_and_can_be_removed_by_name(tmp_path):
+    add_to_trust_store(tmp_path, ONE, "good")
+    (tmp_path / "bad.pub.pem").write_text("nothing")
+    with pytest.raises(KeyFileError, match=r"bad\.pub\.pem"):
+        list_trust_store(tmp_path)
+    remove_from_trust_store(tmp_path, "bad")
+    assert [e.name for e in list_trust_store(tmp_path)] == ["good"]

@@ -1,0 +1,983 @@
+"""Check a bundle at level V0 without this package: standard library and `cryptography` only.
+
+    python verify_without_deniability.py bundle.json --key signer.pub.pem
+
+Written from schemas/SPEC.md alone; "Step" and "section" refer to it. Exit codes: 0 verified,
+2 wrong usage, 3 refused, 4 not checked (not one of our bundles, or no trusted key). An example of
+how little is needed, and a second opinion: it accepts and refuses what the program does, except
+that it knows no authorities of timestamps (section 16), says so, and takes no time from any.
+"""
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import re
+import sys
+from datetime import datetime
+from fractions import Fraction
+from math import comb, gcd, prod
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+EXCLUSION = "urn:deniability:exclusion/v1"
+CHAIN_TYPE = "urn:deniability:chain/v1"
+ENGINE = "1"
+BEGIN = b'{"dsseEnvelope":{"payload":"'
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
+#: Section 3, the presets that exist.
+PRESETS = {
+    "pristine-quick-v1": "b4a1fb95d71ee8e5da9c17fa93277579b9b36bfbe1b898f1aa57c2ab9ae26c5a",
+    "pristine-standard-v1": "20e9dcfde4ea449140c1d9f4406f10b5971dfd05c06f45152ecc5dab93073a69",
+    "pristine-strict-v1": "79d32ba94ce37496f0074a38998499eeef9a3277bf880d5688216151cbb6eb68",
+}
+LOSSLESS_WAYS = (
+    "other-rounding",
+    "plus-minus-one-step",
+    "bfloat16",
+    "float16",
+    "tf32",
+    "other-threads",
+)
+FLOOR = Fraction(1, 195075)
+INFINITE = None  # a number that is missing
+
+
+class RefusedError(Exception):
+    """The bundle is refused at `stage`; `parse` and `trust` mean that it was not checked."""
+
+    def __init__(self, stage: str, what: str) -> None:
+        super().__init__(what)
+        self.stage = stage
+        self.exit_code = 4 if stage in {"parse", "trust"} else 3
+
+
+def refuse(stage: str, what: str) -> NoReturn:
+    """Raise the refusal."""
+    raise RefusedError(stage, what)
+
+
+def require(holds: bool, stage: str, what: str) -> None:
+    """Refuse unless something holds."""
+    if not holds:
+        refuse(stage, what)
+
+
+# --- section 1: bytes
+
+
+def canonical(value: Any) -> bytes:
+    """Write a value by RFC 8785; the only numbers are integers."""
+
+    def write(item: Any) -> str:
+        if isinstance(item, dict):
+            names = sorted(item, key=lambda name: name.encode("utf-16-be"))
+            return "{" + ",".join(f"{write(name)}:{write(item[name])}" for name in names) + "}"
+        if isinstance(item, list):
+            return "[" + ",".join(map(write, item)) + "]"
+        return json.dumps(item, ensure_ascii=False)
+
+    return write(value).encode("utf-8")
+
+
+def parse(raw: bytes, stage: str, what: str) -> Any:
+    """Parse bytes that have to be canonical JSON within the caps of section 1."""
+
+    def integer(digits: str) -> int:
+        value = int(digits) if len(digits) < 20 else 2**53
+        if abs(value) > 2**53 - 1:
+            raise ValueError("an integer is too large")
+        return value
+
+    def no_float(_: str) -> NoReturn:
+        raise ValueError("a number is not an integer")
+
+    require(len(raw) <= 67108864, stage, f"{what} is larger than 64 MiB")
+    depth = 0
+    for bracket in re.findall(rb"[][{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw, flags=re.DOTALL)):
+        depth += 1 if bracket in b"[{" else -1
+        require(depth <= 32, stage, f"{what} is nested deeper than 32 levels")
+    try:
+        value = json.loads(
+            raw.decode("utf-8"), parse_int=integer, parse_float=no_float, parse_constant=no_float
+        )
+        same = canonical(value) == raw
+    except (ValueError, RecursionError) as error:
+        refuse(stage, f"{what} is not JSON of section 1: {error}")
+    require(same, stage, f"{what} is not canonical JSON")
+    return value
+
+
+def from_base64(text: str, what: str) -> bytes:
+    """Decode strict base64."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        refuse("parse", f"{what} is not base64")
+    require(base64.b64encode(raw).decode() == text, "parse", f"{what} is not strict base64")
+    return raw
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+# --- forms: what the tables of sections 1 and 2 say. A name that ends in "?" may be absent.
+
+HEX = re.compile(r"[0-9a-f]{64}")
+DECIMAL = re.compile(r"0|[1-9]\.[0-9]{5}e(\+[0-9]{2}|-(0[1-9]|[1-9][0-9]))")
+PLAIN = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?")
+TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]{1,2000}")
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+COUNT = range(2**53)
+SIDE = range(1, 65536)
+CHANNELS = {1, 3}
+FAMILY = {"lossless", "jpeg"}
+ROUNDING = {"round", "truncate"}
+DIGESTS = {"sha256": HEX}
+FILE = {"name": TEXT, "size": COUNT, "sha256": HEX}
+KIND = {
+    "family": FAMILY,
+    "channels": CHANNELS,
+    "height": SIDE,
+    "width": SIDE,
+    "modelChannels": CHANNELS,
+    "rounding?": ROUNDING,
+    "components?": {"gray", "ycc444", "ycc422", "ycc420"},
+    "lumaTable?": [range(1, 256), 64, 64],
+    "chromaTable?": [range(1, 256), 64, 64],
+    "quality?": range(1, 101),
+    "orientation?": range(1, 9),
+}
+BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+STAMP = {"signedTimestamp": BASE64}
+ROUND = re.compile(r"[1-9][0-9]{0,14}")
+BEACON = {
+    "source": {"drand", "nist"},
+    "chain": re.compile(r"[0-9a-f]{64}|[1-9][0-9]{0,8}"),
+    "round": ROUND,
+    "value": re.compile(r"[0-9a-f]{64}|[0-9a-f]{128}"),
+    "signature?": re.compile(r"([0-9a-f]{2}){48,96}"),
+}
+LINK = {"kind": {"registration", "intent"}, "payload": HEX, "weights": HEX, "createdAt": TIME}
+VERSION = {"links": range(1, 4097), "signature": BASE64, "timestamps": [STAMP, 1, 16]}
+CHAIN = {"links": [LINK, 1, 4096], "earlier": [VERSION]}
+CONTROL = {
+    "index": COUNT,
+    "seed": HEX,
+    "truth?": DECIMAL,
+    "residual?": DECIMAL,
+    "best?": COUNT,
+    "restarts": COUNT,
+    "iterations": COUNT,
+    "latent?": HEX,
+}
+WAYS = {*LOSSLESS_WAYS, "other-encoder"}
+CONTROL_SET = {
+    "kind": KIND,
+    "deviceClass": {"cpu", "cuda", "mps", "xpu"},
+    "precision": {"float32"},
+    "engine": TEXT,
+    "solver": {"levenberg-marquardt", "adam"},
+    "controls": [CONTROL],
+    "mismatches": [{"way": WAYS, "index": COUNT, "seed": HEX, "residual?": DECIMAL}],
+}
+RESTART = {
+    "index": COUNT,
+    "seed": HEX,
+    "start": {"encoder", "encoder-noise", "prior"},
+    "stop": {"reached", "stalled", "exhausted", "nonFinite", "notRun"},
+    "residual?": DECIMAL,
+    "distance?": DECIMAL,
+    "iterations": COUNT,
+    "latent?": HEX,
+}
+GATES = ("tail-bound", "effect-margin", "recall", "complete-search", "file-history")
+FAMILY_FINDING = {
+    "family": FAMILY,
+    "n": COUNT,
+    "k": COUNT,
+    "alpha": PLAIN,
+    "upperBound": PLAIN,
+    "p": {"numerator": COUNT, "denominator": range(1, 2**53)},
+    "statistic?": DECIMAL,
+    "threshold": DECIMAL,
+    "percentile99?": DECIMAL,
+    "floor": DECIMAL,
+    "allowance?": DECIMAL,
+    "margin?": DECIMAL,
+    "recovered": COUNT,
+    "gates": [{"name": set(GATES), "passed": {True, False}, "reason": TEXT}],
+}
+FINDING = {
+    "verdict": {"excluded", "reached", "inconclusive"},
+    "tier": {"calibrated", "reached"},
+    "sentence": TEXT,
+    "families": [FAMILY_FINDING, 1, 64],
+    "reached?": {"restart": COUNT, "pixelForPixel": {True, False}},
+}
+MODEL = {"digest": HEX, "weights": HEX, "files": [FILE, 1, 4096]}
+LATENT = {
+    "name": NAME,
+    "shape": [range(1, 2**20 + 1), 1, 8],
+    "prior": {"normal", "uniform"},
+    "low?": PLAIN,
+    "high?": PLAIN,
+}
+GENERATOR = {
+    "latent": [LATENT, 1, 16],
+    "channels": CHANNELS,
+    "height": range(1, 16385),
+    "width": range(1, 16385),
+    "outputRange": [PLAIN, 2, 2],
+    "rounding": ROUNDING,
+    "entropy": {
+        "source": {"torch-cpu", "numpy-randomstate", "shake256"},
+        "seedBits": range(1, 257),
+    },
+    "format": {"torchscript", "torch-export", "state-dict", "safetensors", "builtin"},
+    "factory?": TEXT,
+    "stateDictKey?": TEXT,
+    "prefix?": TEXT,
+}
+PROTOCOL = {
+    "name": TEXT,
+    "families": [FAMILY, 1, 2**53],
+    "controls": range(1, 100001),
+    "alpha": PLAIN,
+    "confidence": PLAIN,
+    "kappa": PLAIN,
+    "recall": PLAIN,
+    "restarts": range(1, 1000001),
+    "denseLimit": COUNT,
+    "iterations": COUNT,
+    "adamIterations": COUNT,
+    "encoderOutputs": COUNT,
+    "mismatchOutputs": range(1, 2**53),
+    "resolution": DECIMAL,
+}
+ACCUSED = {
+    "file": FILE,
+    "format": TEXT,
+    "width": SIDE,
+    "height": SIDE,
+    "channels": CHANNELS,
+    "pixels": HEX,
+    "transforms": [TEXT],
+    "cautions": [TEXT],
+    "kind": KIND,
+}
+TOLD = ("deniability", "python", "torch", "numpy", "pillow", "jpeglib", "platform", "device")
+PREDICATE = {
+    "finding": FINDING,
+    "scope": [TEXT],
+    "accused": ACCUSED,
+    "model": MODEL,
+    "generator": GENERATOR,
+    "registration": {"payload": HEX, "createdAt": TIME, "chain?": BASE64},
+    "beacon?": BEACON,
+    "protocol": PROTOCOL,
+    "protocolDigest": HEX,
+    "encoder?": HEX,
+    "controls": CONTROL_SET,
+    "restarts": [RESTART],
+    "traceRoot": HEX,
+    "latents": FILE,
+    "environment": dict.fromkeys(TOLD, TEXT) | {"threads": range(1, 65537)},
+    "createdAt": TIME,
+}
+STATEMENT = {
+    "_type": {"https://in-toto.io/Statement/v1"},
+    "subject": [{"name": TEXT, "digest": DIGESTS}, 1, 4096],
+    "predicateType": {EXCLUSION},
+    "predicate": PREDICATE,
+}
+CHAIN_STATEMENT = STATEMENT | {"predicateType": {CHAIN_TYPE}, "predicate": CHAIN}
+BUNDLE = {
+    "mediaType": {"application/vnd.dev.sigstore.bundle.v0.3+json"},
+    "verificationMaterial": {
+        "publicKey": {"hint": HEX},
+        "tlogEntries": [HEX, 0, 0],
+        "timestampVerificationData": {"rfc3161Timestamps": [STAMP, 0, 16]},
+    },
+    "dsseEnvelope": {
+        "payload": BASE64,
+        "payloadType": {PAYLOAD_TYPE},
+        "signatures": [{"sig": BASE64, "keyid": HEX}, 1, 1],
+    },
+}
+
+
+def check_form(value: Any, form: Any, stage: str, where: str) -> None:  # noqa: C901
+    """Check a value against a form above; say which field is wrong."""
+    if isinstance(form, dict):
+        require(isinstance(value, dict), stage, f"{where} is not an object")
+        fields = {name.rstrip("?"): (name.endswith("?"), inner) for name, inner in form.items()}
+        for name in value:
+            require(name in fields, stage, f"{where} has an unknown field {name!a}")
+        for name, (optional, inner) in fields.items():
+            require(optional or name in value, stage, f"{where}.{name} is missing")
+            if name in value:
+                check_form(value[name], inner, stage, f"{where}.{name}")
+    elif isinstance(form, list):
+        inner, least, most = form if len(form) == 3 else (form[0], 0, 2**53)
+        require(isinstance(value, list), stage, f"{where} is not a list")
+        require(least <= len(value) <= most, stage, f"{where} has {len(value)} entries")
+        for index, entry in enumerate(value):
+            check_form(entry, inner, stage, f"{where}.{index}")
+    elif isinstance(form, re.Pattern):
+        holds = isinstance(value, str) and form.fullmatch(value) is not None
+        if holds and form is TIME:
+            try:
+                datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007
+            except ValueError:
+                holds = False
+        require(holds, stage, f"{where} has not the form that it must have")
+    elif isinstance(form, range):
+        holds = isinstance(value, int) and not isinstance(value, bool) and value in form
+        require(holds, stage, f"{where} is not an integer of the range")
+    else:
+        kind = type(next(iter(form)))
+        require(type(value) is kind and value in form, stage, f"{where} is not one of {form}")
+
+
+def check_kind(kind: dict[str, Any]) -> None:
+    """Check which fields an observation kind has (its table in section 2)."""
+    present = kind.keys() - {"family", "channels", "height", "width", "modelChannels"}
+    if kind["family"] == "lossless":
+        expected = {"rounding"}
+    else:
+        expected = {"components", "lumaTable", "orientation"}
+        expected |= {"chromaTable"} if kind["channels"] == 3 else set()
+        present = present - {"quality"}
+        gray = kind.get("components") == "gray"
+        require(gray == (kind["channels"] == 1), "statement", "components and channels disagree")
+    require(present == expected, "statement", "the kind has not the fields of its family")
+    comparable = kind["channels"] == 3 or kind["modelChannels"] == 1
+    require(comparable, "statement", "a colour model is not compared with a gray file")
+
+
+def check_generator(generator: dict[str, Any]) -> None:
+    """Check what the tables say of a generator across its fields."""
+    names = [part["name"] for part in generator["latent"]]
+    require(len(set(names)) == len(names), "statement", "two latent parts have one name")
+    for part in generator["latent"]:
+        bounds = [part[bound] for bound in ("low", "high") if bound in part]
+        wanted = 2 if part["prior"] == "uniform" else 0
+        require(len(bounds) == wanted, "statement", "bounds are for a uniform prior, both")
+        holds = not bounds or Fraction(bounds[0]) < Fraction(bounds[1])
+        require(holds, "statement", "a prior's low is not below its high")
+    size = sum(prod(part["shape"]) for part in generator["latent"])
+    require(size <= 2**22, "statement", "the latent has more than 4194304 numbers")
+    low, high = map(Fraction, generator["outputRange"])
+    require(low < high, "statement", "generator.outputRange is not ascending")
+    most = {"torch-cpu": 64, "numpy-randomstate": 32, "shake256": 256}
+    entropy = generator["entropy"]
+    holds = entropy["seedBits"] <= most[entropy["source"]]
+    require(holds, "statement", "generator.entropy.seedBits is more than the source takes")
+
+
+# --- steps 1 to 5
+
+
+def check_signature(key: Any, signature: bytes, message: bytes) -> None:
+    """Check that the signature has its one form and is by this key (step 4)."""
+    try:
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            scalar = int.from_bytes(signature[32:], "little")
+            require(len(signature) == 64 and scalar < ED25519_ORDER, "signature", "not Ed25519")
+            key.verify(signature, message)
+            return
+        r, s = decode_dss_signature(signature)
+        strict = encode_dss_signature(r, s) == signature and 1 <= r < P256_ORDER
+        low = 1 <= s <= (P256_ORDER - 1) // 2
+        require(strict and low, "signature", "the signature is not in its one form")
+        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        refuse("signature", "the signature is not this key's over this payload")
+
+
+def check_stamps(stamps: list[dict[str, Any]]) -> None:
+    """Check what can be checked of timestamps without knowing any authority (step 2)."""
+    for stamp in stamps:
+        require(stamps.count(stamp) == 1, "timestamp", "a timestamp is there twice")
+        from_base64(stamp["signedTimestamp"], "signedTimestamp")
+
+
+def open_envelope(raw: bytes, keys: dict[str, Any]) -> tuple[bytes, Any]:
+    """Return the payload and who of the keys signed it (steps 1 to 4)."""
+    require(raw.startswith(BEGIN), "parse", "the file does not begin as a bundle does")
+    end = raw.find(b'"', len(BEGIN))
+    require(end > 0 and len(raw) - end <= 1048576, "parse", "too much behind the payload")
+    bundle = parse(raw, "parse", "the file")
+    check_form(bundle, BUNDLE, "parse", "bundle")
+    envelope, material = bundle["dsseEnvelope"], bundle["verificationMaterial"]
+    (signature,) = envelope["signatures"]
+    payload = from_base64(envelope["payload"], "payload")
+    signed = from_base64(signature["sig"], "sig")
+
+    check_stamps(material["timestampVerificationData"]["rfc3161Timestamps"])  # Step 2
+
+    hint = material["publicKey"]["hint"]  # Step 3
+    require(signature["keyid"] == hint, "signature", "keyid and hint differ")
+    require(hint in keys, "trust", f"no trusted key has the name {hint}")
+
+    kind = envelope["payloadType"].encode("utf-8")
+    pae = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    check_signature(keys[hint], signed, pae)  # Step 4
+    return payload, keys[hint]
+
+
+def open_statement(payload: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """Return subjects and predicate (step 5)."""
+    statement = parse(payload, "statement", "the payload")
+    check_form(statement, STATEMENT, "statement", "statement")
+    predicate = statement["predicate"]
+    check_kind(predicate["accused"]["kind"])
+    check_kind(predicate["controls"]["kind"])
+    check_generator(predicate["generator"])
+    return statement["subject"], predicate
+
+
+# --- steps 6 to 11
+
+
+def check_subject(subject: list[Any], predicate: dict[str, Any]) -> None:
+    """Check the subject (step 6)."""
+    file = predicate["accused"]["file"]
+    expected = [{"name": file["name"], "digest": {"sha256": file["sha256"]}}]
+    require(subject == expected, "commitment", "the subject is not the accused file")
+
+
+def check_model(model: dict[str, Any]) -> None:
+    """Check the model's digests (step 7)."""
+    names = [file["name"] for file in model["files"]]
+    require(len(set(names)) == len(names), "commitment", "two model files have one name")
+    for name in names:
+        plain = "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
+        require(plain, "commitment", f"a model file's name is not plain: {name!a}")
+    entries = [
+        {"path": f["name"], "sha256": f["sha256"], "size": f["size"]} for f in model["files"]
+    ]
+    listed = digest(sorted(entries, key=lambda entry: str(entry["path"])))
+    require(listed == model["digest"], "commitment", "model.digest does not follow")
+    weights = digest(sorted(f["sha256"] for f in model["files"]))
+    require(weights == model["weights"], "commitment", "model.weights does not follow")
+
+
+def check_protocol(predicate: dict[str, Any]) -> None:
+    """Check the preset (step 8)."""
+    protocol = predicate["protocol"]
+    known = PRESETS.get(protocol["name"])
+    require(known is not None, "commitment", f"no preset is called {protocol['name']!a}")
+    require(digest(protocol) == known, "commitment", "protocol is not that preset")
+    require(predicate["protocolDigest"] == known, "commitment", "protocolDigest is another's")
+
+
+def check_kinds(predicate: dict[str, Any]) -> None:
+    """Check the kind and the scope (step 9)."""
+    accused, generator = predicate["accused"], predicate["generator"]
+    kind = accused["kind"]
+    require(kind == predicate["controls"]["kind"], "commitment", "controls are of another kind")
+    for name in ("height", "width"):
+        same = kind[name] == accused[name] == generator[name]
+        require(same, "commitment", f"{name} of kind, accused and generator differ")
+    require(kind["modelChannels"] == generator["channels"], "commitment", "modelChannels")
+    require(kind["channels"] == accused["channels"], "commitment", "channels")
+    if kind["family"] == "lossless":
+        require(kind["rounding"] == generator["rounding"], "commitment", "rounding")
+    in_families = kind["family"] in predicate["protocol"]["families"]
+    require(in_families, "commitment", "the family is not searched by this protocol")
+    chained, beacon = "chain" in predicate["registration"], "beacon" in predicate
+    lines = scope(kind["family"], chained=chained, beacon=beacon)
+    require(predicate["scope"] == lines, "commitment", "scope")
+
+
+def seed(predicate: dict[str, Any], role: str, picture: str, index: int) -> str:
+    """Derive a seed (section 3)."""
+    with_beacon = "beacon" in predicate and role in {"control", "control-restart", "mismatch"}
+    return digest(
+        {
+            "beacon": predicate["beacon"]["value"] if with_beacon else "",
+            "domain": "deniability/seed/v1",
+            "index": str(index),
+            "picture": picture,
+            "protocol": predicate["protocolDigest"],
+            "role": role,
+            "weights": predicate["model"]["weights"],
+        }
+    )
+
+
+def check_resolution(record: dict[str, Any], protocol: dict[str, Any], where: str) -> None:
+    """Check that what is below the resolution is written as 0."""
+    for name in ("residual", "truth"):
+        value = Fraction(record.get(name, "0"))
+        holds = value == 0 or value >= Fraction(protocol["resolution"])
+        require(holds, "commitment", f"{where}: {name} is below the resolution")
+
+
+def check_controls(predicate: dict[str, Any]) -> None:
+    """Check the controls (step 10)."""
+    controls, protocol = predicate["controls"], predicate["protocol"]
+    require(controls["engine"] == ENGINE, "commitment", "controls.engine")
+    kind = digest(controls["kind"])
+    size = sum(prod(part["shape"]) for part in predicate["generator"]["latent"])
+    solver = "levenberg-marquardt" if size <= protocol["denseLimit"] else "adam"
+    require(controls["solver"] == solver, "commitment", "controls.solver")
+    found = controls["controls"]
+    reached_at = threshold(numbers(found, "truth"), protocol, controls["kind"]["family"])
+    require(len(found) == protocol["controls"], "commitment", "controls are missing or too many")
+    for i, control in enumerate(found):
+        require(control["index"] == i, "commitment", f"control {i} has another index")
+        derived = seed(predicate, "control", kind, i)
+        require(control["seed"] == derived, "commitment", f"control {i}: its seed is not derived")
+        together = {name in control for name in ("residual", "best", "latent")}
+        require(len(together) == 1, "commitment", f"control {i}: residual, best and latent")
+        check_resolution(control, protocol, f"control {i}")
+        best, ran, residual = (control.get(n) for n in ("best", "restarts", "residual"))
+        if residual is not None and Fraction(residual) <= reached_at:
+            holds = 1 <= ran <= protocol["restarts"] and best == ran - 1
+        else:
+            holds = ran == protocol["restarts"] and (best is None or best < ran)
+        require(holds, "commitment", f"control {i}: best and restarts")
+    ways = [*LOSSLESS_WAYS, *(["other-encoder"] if controls["kind"]["family"] == "jpeg" else [])]
+    expected = [
+        (way, i, seed(predicate, "mismatch", kind, i))
+        for way in ways
+        for i in range(protocol["mismatchOutputs"])
+    ]
+    stated = [(m["way"], m["index"], m["seed"]) for m in controls["mismatches"]]
+    require(stated == expected, "commitment", "mismatches are not those of the protocol")
+
+
+def merkle_root(leaves: list[bytes]) -> bytes:
+    """Root of the RFC 6962 tree (section 8)."""
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\0" + leaves[0]).digest()
+    left = 1 << (len(leaves) - 1).bit_length() - 1
+    nodes = merkle_root(leaves[:left]) + merkle_root(leaves[left:])
+    return hashlib.sha256(b"\1" + nodes).digest()
+
+
+def start(j: int, encoder: bool) -> str:
+    """Kind of start of restart j (section 7)."""
+    if not encoder or (j > 0 and j % 2 == 0):
+        return "prior"
+    return "encoder-noise" if j else "encoder"
+
+
+def check_trace(predicate: dict[str, Any]) -> None:
+    """Check the trace (step 11)."""
+    restarts = predicate["restarts"]
+    stated = Fraction(predicate["finding"]["families"][0]["threshold"])
+    count = predicate["protocol"]["restarts"]
+    require(len(restarts) == count, "commitment", "restarts are missing or too many")
+    reached = False
+    for i, record in enumerate(restarts):
+        where, stop = f"restart {i}", record["stop"]
+        require(record["index"] == i, "commitment", f"{where} has another index")
+        derived = seed(predicate, "restart", predicate["accused"]["file"]["sha256"], i)
+        require(record["seed"] == derived, "commitment", f"{where}: its seed is not derived")
+        from_ = start(i, "encoder" in predicate)
+        require(record["start"] == from_, "commitment", f"{where}: its start is another")
+        check_resolution(record, predicate["protocol"], where)
+        finite = stop not in {"nonFinite", "notRun"}
+        expected = {"residual", "distance", "latent"} if finite else set()
+        present = record.keys() & {"residual", "distance", "latent"}
+        if stop == "nonFinite":
+            present -= {"latent"}
+        require(present == expected, "commitment", f"{where}: fields and stop")
+        require((stop == "notRun") == reached, "commitment", f"{where}: notRun")
+        require(not reached or record["iterations"] == 0, "commitment", f"{where}: iterations")
+        if not reached:
+            reached = finite and Fraction(record["residual"]) <= stated
+            require((stop == "reached") == reached, "commitment", f"{where}: reached")
+    root = merkle_root([canonical(record) for record in restarts]).hex() if restarts else ""
+    require(root == predicate["traceRoot"], "commitment", "traceRoot does not follow")
+
+
+# --- step 12: sections 5 and 6
+
+
+def decimal(value: Fraction | None) -> str | None:
+    """Write a number with six digits, rounded up."""
+    if value is INFINITE or value == 0:
+        return None if value is INFINITE else "0"
+    exponent = 0
+    while value / Fraction(10) ** exponent >= 10:
+        exponent += 1
+    while value / Fraction(10) ** exponent < 1:
+        exponent -= 1
+    digits = -(-value * 100000 // Fraction(10) ** exponent)
+    if digits == 1000000:
+        digits, exponent = 100000, exponent + 1
+    return f"{digits // 100000}.{digits % 100000:05d}e{exponent:+03d}"
+
+
+def largest(values: list[Fraction | None]) -> Fraction | None:
+    """Return the largest; infinite if one is."""
+    return max((v for v in values if v is not None), default=None) if None not in values else None
+
+
+def percentile99(values: list[Fraction | None]) -> Fraction | None:
+    """Return the number of rank ⌊99n/100⌋."""
+    finite = sorted(v for v in values if v is not None)
+    rank = max(1, 99 * len(values) // 100)
+    return finite[rank - 1] if rank <= len(finite) else INFINITE
+
+
+def bounded(k: int, n: int, alpha: Fraction, confidence: Fraction) -> bool:
+    """Say whether the Clopper-Pearson bound for k of n is at most alpha."""
+    a, b = alpha.as_integer_ratio()
+    e, f = (1 - confidence).as_integer_ratio()
+    return (
+        k < n and f * sum(comb(n, i) * a**i * (b - a) ** (n - i) for i in range(k + 1)) <= e * b**n
+    )
+
+
+def upper_bound(k: int, n: int, confidence: Fraction) -> str:
+    """Return the bound in millionths, rounded up."""
+    if k >= n:
+        return "1.000000"
+    low, high = 0, 10**6
+    while high - low > 1:
+        middle = (low + high) // 2
+        holds = bounded(k, n, Fraction(middle, 10**6), confidence)
+        low, high = (low, middle) if holds else (middle, high)
+    return f"{high // 10**6}.{high % 10**6:06d}"
+
+
+def scope(family: str, *, chained: bool = False, beacon: bool = False) -> list[str]:
+    """Return the lines of sections 6 and 18."""
+    origin = [
+        "Not shown: when the registration was made; it carries no trusted timestamp, and seeds "
+        "could have been ground, since no public beacon entered them."
+    ]
+    if chained or beacon:
+        origin = [
+            "When the registration was made is shown only by trusted timestamps of the chain of "
+            "registrations in this bundle, where there are any, to those who trust their makers."
+            if chained
+            else "Not shown: when the registration was made; it carries no trusted timestamp.",
+            "The value of a public beacon entered the seeds of the controls; that its round was "
+            "named beforehand is shown only by a trusted timestamp of the chain."
+            if beacon
+            else "Not shown: that seeds were not ground; no public beacon entered them.",
+        ]
+    covered = {
+        "lossless": "Covered: pictures stored without loss exactly as the registered sampler gives "
+        "them.",
+        "jpeg": "Covered: pictures as the registered sampler gives them, saved once as JPEG by an "
+        "encoder that rounds (libjpeg or libjpeg-turbo with default settings, without smoothing), "
+        "with this file's tables and sampling.",
+    }
+    return [
+        covered[family],
+        "The error rate is over this model's randomly drawn, unedited outputs; it says nothing "
+        "about an output that someone chose for being hard to find, or made to be.",
+        "Not covered: edits of any kind (crop, scaling, shift, mirror, colour, blur, noise, "
+        "overlays, screenshots), and compression other than that named above.",
+        "Not covered: another checkpoint, fine-tuning or adapter of the model, image-to-image, "
+        "in-painting, guidance, another sampler or latent prior, a truncation, and any stage "
+        "behind the model such as an upscaler.",
+        "Not covered: outputs hidden in the model on purpose (a backdoor), which no random control "
+        "shows.",
+        "Not shown: that the registered model is the one deployed (deployment not verified).",
+        *origin,
+    ]
+
+
+def sentence(predicate: dict[str, Any], verdict: str, exact: bool, failed: list[str]) -> str:
+    """Return the sentence of section 6."""
+    model, protocol = f"the model sha256:{predicate['model']['digest']}", predicate["protocol"]
+    output, not_examined = {
+        "lossless": (
+            "an unmodified output",
+            "edited outputs, and outputs compressed with loss before this file was saved, were not "
+            "examined",
+        ),
+        "jpeg": (
+            "an unmodified, once JPEG-saved, output",
+            "edited outputs, outputs saved as JPEG more than once, and outputs saved by another "
+            "encoder than libjpeg or libjpeg-turbo with default settings, were not examined",
+        ),
+    }[predicate["accused"]["kind"]["family"]]
+    if verdict == "reached":
+        exactly = "pixel for pixel" if exact else "to within rounding"
+        return (
+            f"Reached: a latent of {model} is shown whose output is the accused picture {exactly}."
+        )
+    if verdict == "excluded":
+        return (
+            f"Excluded: the accused picture is not {output} of {model}, at an error rate of at "
+            f"most {protocol['alpha']} (with {protocol['confidence']} confidence over "
+            f"{protocol['controls']} controls, protocol {protocol['name']}); {not_examined}."
+        )
+    reasons = "; ".join(failed)[:1200]
+    return (
+        f"Inconclusive: whether the accused picture is {output} of {model} was not decided "
+        f"({reasons}); {not_examined}."
+    )
+
+
+def threshold(truths: list[Fraction | None], protocol: dict[str, Any], family: str) -> Fraction:
+    """Return T, at or below which a picture is reached."""
+    resolution, percentile = Fraction(protocol["resolution"]), percentile99(truths)
+    if family == "lossless" or percentile is INFINITE:
+        return resolution
+    return max(resolution, min(percentile, Fraction(decimal(FLOOR) or 0)))
+
+
+def numbers(records: list[dict[str, Any]], name: str) -> list[Fraction | None]:
+    """Return a field of all records; what is missing is infinite."""
+    return [Fraction(r[name]) if name in r else INFINITE for r in records]
+
+
+def decide(predicate: dict[str, Any]) -> dict[str, Any]:
+    """Compute the finding from the residuals (section 5)."""
+    protocol, family = predicate["protocol"], predicate["accused"]["kind"]["family"]
+    alpha, confidence, kappa, recall, resolution = (
+        Fraction(protocol[name])
+        for name in ("alpha", "confidence", "kappa", "recall", "resolution")
+    )
+    controls = predicate["controls"]["controls"]
+    truths, residuals = numbers(controls, "truth"), numbers(controls, "residual")
+    searched = numbers(predicate["restarts"], "residual")
+    n = len(controls)
+    statistic = min((s for s in searched if s is not None), default=INFINITE)
+
+    least = threshold(truths, protocol, family)
+    base = FLOOR if family == "lossless" else Fraction(0)
+    floor = max([base, *(t for t in truths if t is not None)])
+    recovered = sum(
+        s is not None and t is not None and s <= max(t, least) + resolution
+        for s, t in zip(residuals, truths, strict=True)
+    )
+    allowance = largest(numbers(predicate["controls"]["mismatches"], "residual"))
+    percentile = percentile99(residuals)
+    margin = largest([percentile, floor, allowance, *(t for t in truths if t is None)])
+    margin = INFINITE if margin is None else kappa * margin
+    k = sum(s is None or (statistic is not None and s >= statistic) for s in residuals)
+    bound = upper_bound(k, n, confidence)
+    finished = sum(s is not None for s in searched)
+    cautions = predicate["accused"]["cautions"]
+    far = margin is not None and (statistic is None or statistic >= margin)
+    c, shown = protocol["confidence"], lambda value: decimal(value) or "not finite"
+    gates = [
+        (
+            n == protocol["controls"] and bounded(k, n, alpha, confidence),
+            f"{k} of {n} controls have a residual at least as large: with {c} confidence at most a "
+            f"share {bound} of own outputs do, where {protocol['alpha']} is allowed (with "
+            f"{protocol['controls']} controls)",
+        ),
+        (
+            far,
+            f"the residual is {shown(statistic)}, and the least that counts as different is "
+            f"{shown(margin)}",
+        ),
+        (
+            recovered >= recall * protocol["controls"],
+            f"the search found {recovered} of {n} controls again, where a share of "
+            f"{protocol['recall']} is required",
+        ),
+        (
+            finished == len(searched) == protocol["restarts"],
+            f"{finished} of {protocol['restarts']} restarts ended with a finite residual",
+        ),
+        (
+            not cautions,
+            "; ".join(cautions)[:1900] or "the file is of a kind that was calibrated",
+        ),
+    ]
+    verdict = "excluded" if all(passed for passed, _ in gates) else "inconclusive"
+    if statistic is not None and statistic <= least:
+        verdict = "reached"
+    exact = predicate["finding"].get("reached", {}).get("pixelForPixel", False)
+    divisor = gcd(1 + k, n + 1)
+    numbers_found = {
+        "family": family,
+        "n": n,
+        "k": k,
+        "alpha": protocol["alpha"],
+        "upperBound": bound,
+        "p": {"numerator": (1 + k) // divisor, "denominator": (n + 1) // divisor},
+        "statistic": decimal(statistic),
+        "threshold": decimal(least),
+        "percentile99": decimal(percentile),
+        "floor": decimal(floor),
+        "allowance": decimal(allowance),
+        "margin": decimal(margin),
+        "recovered": recovered,
+        "gates": [
+            {"name": name, "passed": passed, "reason": reason}
+            for name, (passed, reason) in zip(GATES, gates, strict=True)
+        ],
+    }
+    failed = [reason for passed, reason in gates if not passed]
+    finding: dict[str, Any] = {
+        "verdict": verdict,
+        "tier": "reached" if verdict == "reached" else "calibrated",
+        "sentence": sentence(predicate, verdict, exact, failed),
+        "families": [{name: v for name, v in numbers_found.items() if v is not None}],
+    }
+    if verdict == "reached":
+        finding["reached"] = {"restart": searched.index(statistic), "pixelForPixel": exact}
+    return finding
+
+
+def check_finding(predicate: dict[str, Any]) -> None:
+    """Check the finding (step 12)."""
+    computed, stated = decide(predicate), predicate["finding"]
+    for name in [*computed, *stated]:
+        same = computed.get(name) == stated.get(name)
+        require(same, "statistics", f"finding.{name} does not follow from the residuals")
+
+
+# --- step 13: sections 17 and 18
+
+
+def check_beacon(predicate: dict[str, Any]) -> None:
+    """Check the form of the beacon's source (step 13)."""
+    if "beacon" not in predicate:
+        return
+    beacon = predicate["beacon"]
+    drand = beacon["source"] == "drand"
+    holds = len(beacon["value"]) == (64 if drand else 128)
+    holds = holds and (len(beacon["chain"]) == 64) == ("signature" in beacon) == drand
+    require(holds, "commitment", "the beacon has not the form of its source")
+    if drand:
+        value = hashlib.sha256(bytes.fromhex(beacon["signature"])).hexdigest()
+        require(value == beacon["value"], "commitment", "beacon.value is not its signature's hash")
+
+
+def head(links: list[Any]) -> str:
+    """Return the digest of a chain's links."""
+    previous = ""
+    for link in links:
+        previous = digest({"link": link, "previous": previous})
+    return previous
+
+
+def chain_statement(links: list[Any], earlier: list[Any]) -> dict[str, Any]:
+    """Return the statement of a version of a chain."""
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "head", "digest": {"sha256": head(links)}}],
+        "predicateType": CHAIN_TYPE,
+        "predicate": {"links": links, "earlier": earlier},
+    }
+
+
+def check_chain(predicate: dict[str, Any], signer: Any) -> None:
+    """Check the chain of registrations inside the bundle (step 13)."""
+    if "chain" not in predicate["registration"]:
+        return
+    try:
+        raw = from_base64(predicate["registration"]["chain"], "registration.chain")
+        payload, _ = open_envelope(raw, {keyid(signer): signer})
+        statement = parse(payload, "statement", "the chain")
+        check_form(statement, CHAIN_STATEMENT, "statement", "chain")
+        links, earlier = statement["predicate"]["links"], statement["predicate"]["earlier"]
+        expected = chain_statement(links, earlier)
+        require(statement == expected, "commitment", "the subject is not the head of the links")
+        payloads = [link["payload"] for link in links]
+        require(len(set(payloads)) == len(payloads), "commitment", "a link comes twice")
+        lengths = [version["links"] for version in earlier]
+        grow = lengths == sorted(set(lengths)) and max(lengths, default=0) < len(links)
+        require(grow, "commitment", "earlier versions do not grow")
+        for j, version in enumerate(earlier):
+            content = canonical(chain_statement(links[: version["links"]], earlier[:j]))
+            pae = b"DSSEv1 %d %s %d %s" % (
+                len(PAYLOAD_TYPE),
+                PAYLOAD_TYPE.encode(),
+                len(content),
+                content,
+            )
+            check_signature(signer, from_base64(version["signature"], "signature"), pae)
+            check_stamps(version["timestamps"])
+    except RefusedError as refused:
+        stage = refused.stage if refused.stage == "timestamp" else "commitment"
+        refuse(stage, f"registration.chain: {refused}")
+    named = [
+        link["weights"]
+        for link in links
+        if link["kind"] == "registration"
+        and link["payload"] == predicate["registration"]["payload"]
+    ]
+    holds = named == [predicate["model"]["weights"]]
+    require(holds, "commitment", "the registration is not in its chain")
+
+
+def verify(raw: bytes, keys: dict[str, Any]) -> dict[str, Any]:
+    """Return the predicate of a bundle that holds (steps 1 to 12)."""
+    payload, signer = open_envelope(raw, keys)
+    subject, predicate = open_statement(payload)
+    check_subject(subject, predicate)
+    check_model(predicate["model"])
+    check_protocol(predicate)
+    check_kinds(predicate)
+    check_controls(predicate)
+    check_trace(predicate)
+    check_finding(predicate)
+    check_beacon(predicate)
+    check_chain(predicate, signer)
+    return predicate
+
+
+def keyid(key: Any) -> str:
+    """Return a key's name, the SHA-256 of its SPKI."""
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(spki).hexdigest()
+
+
+def read_key(path: Path) -> tuple[str, Any]:
+    """Return a public key by its name."""
+    key = serialization.load_pem_public_key(path.read_bytes())
+    curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    if not curve and not isinstance(key, ed25519.Ed25519PublicKey):
+        raise ValueError("a key must be ECDSA P-256 or Ed25519")
+    return keyid(key), key
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check one bundle; return the exit code."""
+    parser = argparse.ArgumentParser(description="Check a bundle at level V0.")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--key", type=Path, action="append", required=True, metavar="PUB")
+    options = parser.parse_args(arguments)
+    try:
+        raw, keys = options.bundle.read_bytes(), dict(map(read_key, options.key))
+    except (OSError, ValueError) as error:
+        print(f"cannot be read: {error}", file=sys.stderr)
+        return 2
+    try:
+        predicate = verify(raw, keys)
+    except RefusedError as refused:
+        word = "not checked" if refused.exit_code == 4 else "refused"
+        print(f"{word} at stage {refused.stage}: {refused}", file=sys.stderr)
+        return refused.exit_code
+    print("V0 holds: signed, consistent with itself; the search was not run again")
+    print("timestamps, if there are any, were not checked and date nothing here")
+    print(predicate["finding"]["sentence"])
+    print(f"sha256 of the accused file: {predicate['accused']['file']['sha256']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
