@@ -117,6 +117,12 @@ class StatementError(VerificationError):
     stage = "statement"
 
 
+class TimestampError(VerificationError):
+    """A timestamp that is not over these bytes, not well made, or not by who it names."""
+
+    stage = "timestamp"
+
+
 class CommitmentError(VerificationError):
     """A digest, seed, index or root that does not follow from what it commits to."""
 
@@ -133,3 +139,15 @@ class ReplayError(VerificationError):
     """Re-rendering or re-running gave something else than the bundle says."""
 
     stage = "replay"
+
+
+class AttestationError(VerificationError):
+    """An examiner's summary that is not about this bundle, or not an independent one's."""
+
+    stage = "attestation"
+
+
+class WithdrawnError(VerificationError):
+    """A finding that its signer took back, or one whose key was revoked."""
+
+    stage = "withdrawal"

@@ -21,6 +21,7 @@ LAYERS = (
     "imaging",
     "verify",
     "stats",
+    "sandbox",
     "wire",
     "crypto",
     "errors",

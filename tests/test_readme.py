@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from deniability import errors
-from deniability.cli import failure, verify
+from deniability.cli import failure, verification
 from deniability.cli.app import app
 from deniability.cli.prove import VERDICT_CODES
 from deniability.generators.options import parse_config
@@ -188,7 +188,9 @@ def test_the_exit_codes_are_those_of_the_program():
 
 
 def test_the_levels_are_those_of_the_program():
-    assert [row[0] for row in table("level")] == [level.value.upper() for level in verify.Level]
+    assert [row[0] for row in table("level")] == [
+        level.value.upper() for level in verification.Level
+    ]
 
 
 # Examples
@@ -305,7 +307,7 @@ def test_the_numbers_shown_are_written_as_the_program_writes_them():
 def test_the_caveats_are_shown_as_the_program_gives_them():
     for caveat in CAVEATS:
         assert f"note {caveat}" in SHOWN
-    assert verify._FIRST_LINES[verify.Level.V2] in SHOWN
+    assert verification.FIRST_LINES[verification.Level.V2] in SHOWN
 
 
 def test_the_demo_is_told_in_its_own_words():

@@ -12,14 +12,17 @@ import typer
 
 from deniability import __version__
 from deniability.cli import (
+    chain,
     demo,
     generate,
     inspection,
     keygen,
     prove,
     register,
+    timestamp,
     trust,
     verify,
+    withdraw,
 )
 from deniability.cli.failure import UsageError, drop_unwritable_output, failed
 from deniability.cli.terminal import escape, prepare_streams
@@ -37,8 +40,12 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("keygen")(keygen.keygen)
 app.command("register")(register.register)
+app.command("timestamp")(timestamp.timestamp)
+app.command("chain")(chain.chain)
 app.command("prove")(prove.prove)
 app.command("verify")(verify.verify)
+app.command("withdraw")(withdraw.withdraw)
+app.command("revoke")(withdraw.revoke)
 app.command("generate")(generate.generate)
 app.command("inspect")(inspection.inspect)
 app.add_typer(trust.app, name="trust")

@@ -58,8 +58,8 @@ def failed(error: BaseException, *, json: bool) -> int:
     if isinstance(error, KeyboardInterrupt):
         return _interrupted("Interrupted.", json=json)
     if isinstance(error, BrokenPipeError):
-        return _pipe_closed()
-    known = _as_known(error)
+        return PIPE_CLOSED  # whoever read our output has gone
+    known = as_known(error)
     if known is None:
         return _bug(error, json=json)
     if _debugging():
@@ -101,7 +101,7 @@ def describe(error: DeniabilityError) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _as_known(error: BaseException) -> DeniabilityError | None:
+def as_known(error: BaseException) -> DeniabilityError | None:
     """Put an error that is the machine's or the user's, not ours, into words."""
     if isinstance(error, DeniabilityError):
         return error
@@ -146,13 +146,6 @@ def drop_unwritable_output() -> None:
     except OSError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _pipe_closed() -> int:
-    """Whoever read our output has gone; what is still buffered must not raise again at exit."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return PIPE_CLOSED
 
 
 def _bug(error: BaseException, *, json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json as jsonlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,24 @@ _UNVERIFIED = "Nothing here was verified: this is only what the file says."
 _MAX_BYTES = 64 * 2**20
 _MAX_HEADER = 8 * 2**20  # of a safetensors file
 _SHOWN = 8  # entries of a list
+_FIELDS = 64  # fields of an object
+_LONGEST = 2000  # characters of a value
 _DEPTH = 32
+#: More commas and brackets than any file of ours has: such a payload is not parsed, since JSON of
+#: many small values takes a hundred times its size and anyone can sign it.
+_MAX_VALUES = 500_000
+
+_KINDS = {
+    "urn:deniability:exclusion/v1": "bundle: a finding about one picture and one model",
+    "urn:deniability:registration/v1": "registration of a model",
+    "urn:deniability:chain/v1": "chain of a key's registrations",
+    "urn:deniability:withdrawal/v1": "withdrawal of a finding or key",
+    "https://slsa.dev/verification_summary/v1": "attestation: an examiner's verification summary",
+}
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A bundle, registration, key or latents file.")],
+    file: Annotated[Path, typer.Argument(help="Any file of ours: bundle, key, latents, ...")],
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -68,20 +82,50 @@ def _key(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def _envelope(raw: bytes, where: str) -> dict[str, Any]:
+    from deniability.crypto.digest import sha256_hex  # noqa: PLC0415
     from deniability.crypto.encoding import b64decode_strict  # noqa: PLC0415
     from deniability.verify.parse import parse_bundle, parse_model  # noqa: PLC0415
     from deniability.wire.statement import Statement  # noqa: PLC0415
 
     bundle = parse_bundle(raw, where=where)
     payload = b64decode_strict(bundle.dsse_envelope.payload, f"{where}: dsseEnvelope.payload")
-    statement = parse_model(payload, Statement, where=f"{where}: payload", error=ParseError)
-    return {
+    shown: dict[str, Any] = {
         "kind": "signed statement",
         "claims to be signed by": bundle.verification_material.public_key.hint,
+        "payload sha256": sha256_hex(payload),
+    }
+    tokens = bundle.verification_material.timestamp_verification_data.rfc3161_timestamps
+    if tokens:
+        shown["timestamps"] = [_timestamp(token.signed_timestamp, where) for token in tokens]
+    values = payload.count(b",") + payload.count(b"[") + payload.count(b"{")
+    if values > _MAX_VALUES:
+        return shown | {"payload": f"{len(payload)} bytes of too many values to be shown"}
+    statement = parse_model(payload, Statement, where=f"{where}: payload", error=ParseError)
+    return shown | {
+        "kind": f"signed statement ({_KINDS.get(statement.predicate_type, 'of another kind')})",
         "type": statement.predicate_type,
         "subject": [subject.to_wire() for subject in statement.subject],
         "predicate": statement.predicate,
     }
+
+
+def _timestamp(token: str, where: str) -> str:
+    """Say which time a token claims, and who made it, as its signer's certificate says."""
+    from deniability.crypto.encoding import b64decode_strict  # noqa: PLC0415
+
+    raw = b64decode_strict(token, f"{where}: rfc3161Timestamps")
+    from cryptography import x509  # noqa: PLC0415
+    from rfc3161_client import decode_timestamp_response  # noqa: PLC0415
+
+    try:
+        response = decode_timestamp_response(raw)
+        time = response.tst_info.gen_time
+        found = [x509.load_der_x509_certificate(c) for c in response.signed_data.certificates]
+    except (ValueError, TypeError, OverflowError) as cause:
+        return f"unreadable ({cause})"
+    issuers = {certificate.issuer for certificate in found}
+    names = [c.subject.rfc4514_string() for c in found if c.subject not in issuers or not found[1:]]
+    return f"{time.isoformat()} by {', '.join(names) or 'an authority that is not named'}"
 
 
 def _tensors(raw: bytes, where: str) -> dict[str, Any]:
@@ -102,25 +146,34 @@ def _tensors(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def _lines(value: Any, name: str = "", depth: int = 0) -> Iterator[str]:
-    """Write a JSON value as indented lines; long lists are cut, and say so."""
+    """Write a JSON value as indented lines; what is long is cut, and says so."""
     indent = "  " * max(0, depth - 1)
-    label = f"{indent}{name}: " if name else indent
+    label = f"{indent}{_short(name)}: " if name else indent
     if depth > _DEPTH:
         yield f"{label}..."
     elif isinstance(value, dict):
         if name:
-            yield f"{indent}{name}:"
-        for key, entry in value.items():
+            yield f"{indent}{_short(name)}:"
+        for key, entry in itertools.islice(value.items(), _FIELDS):
             yield from _lines(entry, str(key), depth + 1)
+        if len(value) > _FIELDS:
+            yield f"{'  ' * depth}... ({len(value)} fields in all)"
     elif isinstance(value, list) and all(isinstance(entry, int | str) for entry in value):
-        shown = ", ".join(str(entry) for entry in value[:_SHOWN])
+        shown = ", ".join(_short(entry) for entry in value[:_SHOWN])
         more = f" ... ({len(value)} in all)" if len(value) > _SHOWN else ""
         yield f"{label}{shown}{more}"
     elif isinstance(value, list):
-        yield f"{indent}{name}: {len(value)} entries" + (
+        yield f"{indent}{_short(name)}: {len(value)} entries" + (
             f", the first {_SHOWN} shown" if len(value) > _SHOWN else ""
         )
         for position, entry in enumerate(value[:_SHOWN]):
             yield from _lines(entry, f"[{position}]", depth + 1)
     else:
-        yield f"{label}{value}"
+        yield f"{label}{_short(value)}"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]} ... ({len(text)} characters in all)"

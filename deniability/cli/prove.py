@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deniability.cli.dating import (
+    AccusedAtOption,
+    Stamping,
+    TsaOption,
+    TsaRootOption,
+    read_accused_at,
+)
 from deniability.cli.failure import UsageError, resumable
 from deniability.cli.options import (
     Device,
@@ -38,7 +46,7 @@ _SHOWN = 32  # numbers of a latent
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """What one run of `prove` is to do.
 
     Attributes:
@@ -48,6 +56,8 @@ class _Job:
         output, figure: to write.
         key_file, key: to sign with.
         resume: go on with an interrupted run.
+        stamping: authorities to ask for timestamps of the bundle.
+        accused_at: when the accusation was made.
 
     """
 
@@ -61,11 +71,19 @@ class _Job:
     key_file: Path
     key: PrivateKey
     resume: bool
+    stamping: Stamping = field(default_factory=Stamping)
+    accused_at: datetime | None = None
 
 
 @with_model_flags
 def prove(
-    image: Annotated[Path, typer.Argument(help="The accused picture, as received.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="The accused picture, as received; or several, or a folder of them.",
+            metavar="IMAGE...",
+        ),
+    ],
     model: Annotated[str, typer.Option("--model", help="Model file; or builtin.")],
     registration: Annotated[
         Path | None,
@@ -73,8 +91,14 @@ def prove(
     ] = None,
     preset: Preset = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The bundle; its latents go beside it.")
-    ] = Path("bundle.json"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The bundle; its latents go beside it. Default: bundle.json; of several pictures "
+            "the folder, default: bundles.",
+        ),
+    ] = None,
     key: SigningKey = None,
     device: DeviceOption = Device.AUTO,
     resume: Resume = False,
@@ -84,6 +108,9 @@ def prove(
         typer.Option("--figure", help="Picture of the case (PNG); default: beside the bundle."),
     ] = None,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Draw none.")] = False,
+    tsa: TsaOption = None,
+    tsa_root: TsaRootOption = None,
+    accused_at: AccusedAtOption = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -91,7 +118,7 @@ def prove(
 ) -> None:
     """Search a model for an accused picture: excluded (0), reached (10), inconclusive (11)."""
     from deniability.cli.keyfiles import read_signing_key, signing_key_path  # noqa: PLC0415
-    from deniability.cli.outputs import figure_beside, latents_beside, refuse_loss  # noqa: PLC0415
+    from deniability.cli.outputs import figure_beside  # noqa: PLC0415
     from deniability.cli.progress import reporting  # noqa: PLC0415
     from deniability.wire.protocol import preset as named  # noqa: PLC0415
 
@@ -101,48 +128,93 @@ def prove(
     if figure is not None and no_figure:
         raise UsageError("--figure and --no-figure exclude each other", where="--no-figure")
     options = flags.options()
-    drawn = None if no_figure else figure or figure_beside(output)
+    stamping = Stamping.of(tsa, tsa_root)
+    accused = read_accused_at(accused_at)
+    several = len(images) > 1 or images[0].is_dir()
+    target = output or Path("bundles" if several else "bundle.json")
+    if several and figure is not None:
+        raise UsageError("one figure for several pictures", where="--figure", found=str(figure))
+    drawn = None if no_figure else figure or figure_beside(target)
     key_file = signing_key_path(key)
     signer = read_signing_key(key_file)
     with resumable():
         from deniability.evidence.register import registration_path  # noqa: PLC0415
 
-        found = registration or registration_path(model)
-        inputs = (image, Path(model), found, latents_beside(found), key_file)
-        refuse_loss(output, what="bundle", force=force, inputs=inputs)
-        if drawn is not None:
-            results = (output, latents_beside(output))
-            refuse_loss(drawn, what="picture", force=force, inputs=(*inputs, *results))
-        if registration is None and not found.exists():  # it will be made
-            refuse_loss(found, what="registration", force=force, inputs=(image, Path(model)))
-        from deniability.generators.load import load_generator  # noqa: PLC0415
-
-        job = _Job(
-            image=image,
+        job = Job(
+            image=images[0],
             model=model,
-            registration=found,
+            registration=registration or registration_path(model),
             registration_named=registration is not None,
             preset=preset,
-            output=output,
+            output=target,
             figure=drawn,
             key_file=key_file,
             key=signer,
             resume=resume,
+            stamping=stamping,
+            accused_at=accused,
         )
-        generator = load_generator(model, device=choose_device(device), options=options)
+
+        def load() -> Generator:
+            from deniability.generators.load import load_generator  # noqa: PLC0415
+
+            return load_generator(model, device=choose_device(device), options=options)
+
+        if several:
+            from deniability.cli.prove_many import prove_many  # noqa: PLC0415
+
+            raise typer.Exit(prove_many(out, images, job, force=force, load=load))
+        refuse_losses(job, force=force)
+        generator = load()
         with reporting(out) as progress:
-            proof, figure_file = _run(job, generator, progress)
+            read_accused(job, generator)  # a wrong picture shows before hours of registration
+            opened = open_or_register(job, generator, progress)
+            proof, figure_file = run_job(job, opened, progress)
     raise typer.Exit(_tell(out, job, proof, figure_file))
 
 
-def _run(job: _Job, generator: Generator, progress: Progress) -> tuple[Proof, Path | None]:
-    from deniability.evidence.prove import prove as prove_case  # noqa: PLC0415
+def refuse_losses(job: Job, *, force: bool) -> None:
+    """Refuse to write a result over something else; raises OutputError."""
+    from deniability.cli.outputs import latents_beside, refuse_loss  # noqa: PLC0415
+
+    found = job.registration
+    inputs = (job.image, Path(job.model), found, latents_beside(found), job.key_file)
+    refuse_loss(job.output, what="bundle", force=force, inputs=inputs)
+    if job.figure is not None:
+        results = (job.output, latents_beside(job.output))
+        refuse_loss(job.figure, what="picture", force=force, inputs=(*inputs, *results))
+    if not job.registration_named and not found.exists():  # it will be made
+        refuse_loss(found, what="registration", force=force, inputs=(job.image, Path(job.model)))
+
+
+def read_accused(job: Job, generator: Generator) -> None:
+    """Refuse a picture that cannot be examined, and an output that cannot be written."""
     from deniability.evidence.prove import read_exhibit  # noqa: PLC0415
     from deniability.evidence.register import check_writable  # noqa: PLC0415
 
-    read_exhibit(job.image, generator)  # a wrong picture shows before hours of registration
+    read_exhibit(job.image, generator)
     check_writable(job.output)
-    opened = _registration(job, generator, progress)
+
+
+def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Proof, Path | None]:
+    """Search for one accused picture, sign, and draw the case."""
+    from deniability.evidence.chain import (  # noqa: PLC0415
+        chain_beside,
+        chain_for,
+        default_chain_folder,
+    )
+    from deniability.evidence.prove import prove as prove_case  # noqa: PLC0415
+
+    chain = chain_for(
+        opened.verified.payload_digest,
+        job.key,
+        folder=default_chain_folder(),
+        beside=chain_beside(job.registration),
+    )
+    if chain is None:
+        progress.note(
+            "The bundle has no chain of registrations: the registration is in none of this key."
+        )
     proof = prove_case(
         job.image,
         opened,
@@ -150,11 +222,13 @@ def _run(job: _Job, generator: Generator, progress: Progress) -> tuple[Proof, Pa
         output=job.output,
         resume=job.resume,
         progress=progress,
+        chain=chain,
     )
-    return proof, _draw(job, proof, generator, progress)
+    proof = replace(proof, verified=job.stamping.stamp_bundle(proof.path, job.key, progress))
+    return proof, _draw(job, proof, opened.procedure.generator, progress)
 
 
-def _registration(job: _Job, generator: Generator, progress: Progress) -> OpenRegistration:
+def open_or_register(job: Job, generator: Generator, progress: Progress) -> OpenRegistration:
     """Open the registration, or make one where none was named and none is there."""
     from deniability.cli.register import run_registration  # noqa: PLC0415
     from deniability.evidence.register import open_registration  # noqa: PLC0415
@@ -192,7 +266,7 @@ def _registration(job: _Job, generator: Generator, progress: Progress) -> OpenRe
     return opened
 
 
-def _draw(job: _Job, proof: Proof, generator: Generator, progress: Progress) -> Path | None:
+def _draw(job: Job, proof: Proof, generator: Generator, progress: Progress) -> Path | None:
     """Draw the case; a figure that cannot be drawn takes nothing from the finding."""
     from deniability.errors import DeniabilityError  # noqa: PLC0415
     from deniability.report.case import draw_case  # noqa: PLC0415
@@ -206,10 +280,10 @@ def _draw(job: _Job, proof: Proof, generator: Generator, progress: Progress) -> 
         return None
 
 
-def _tell(out: Output, job: _Job, proof: Proof, figure: Path | None) -> int:
+def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
     from deniability.cli.keyfiles import public_file_of  # noqa: PLC0415
     from deniability.cli.outputs import latents_beside  # noqa: PLC0415
-    from deniability.report.wording import CAVEATS, numbers, verify_command  # noqa: PLC0415
+    from deniability.report.wording import caveats, numbers, verify_command  # noqa: PLC0415
 
     exclusion = proof.verified.exclusion
     finding = exclusion.finding
@@ -226,7 +300,7 @@ def _tell(out: Output, job: _Job, proof: Proof, figure: Path | None) -> int:
         shown = ", ".join(f"{value:.4f}" for value in latent[:_SHOWN])
         more = f", ... ({len(latent)} numbers, all in the latents file)"
         out.field("latent", shown + (more if len(latent) > _SHOWN else ""))
-    for caveat in CAVEATS:
+    for caveat in caveats(proof.verified.dating, accused_at=job.accused_at):
         out.field("note", caveat)
     out.field("bundle", str(proof.path))
     out.field("latents", str(latents))

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deniability.cli.dating import (
+    Stamping,
+    TsaOption,
+    TsaRootOption,
+    name_round,
+    read_beacon,
+    read_beacon_name,
+)
 from deniability.cli.failure import resumable
 from deniability.cli.options import (
     Device,
@@ -27,7 +35,9 @@ if TYPE_CHECKING:
     from deniability.crypto.keys import PrivateKey
     from deniability.evidence.progress import Progress
     from deniability.evidence.register import OpenRegistration
+    from deniability.evidence.timestamp import Stamped
     from deniability.generators.base import Generator
+    from deniability.wire.beacon import Beacon
     from deniability.wire.protocol import Protocol
 
 
@@ -45,6 +55,22 @@ def register(
     device: DeviceOption = Device.AUTO,
     resume: Resume = False,
     force: Force = False,
+    tsa: TsaOption = None,
+    tsa_root: TsaRootOption = None,
+    beacon: Annotated[
+        str | None,
+        typer.Option(
+            "--beacon",
+            help="Round of a public beacon for the seeds: drand:ROUND or nist:TIME. Alone it names "
+            "a round to come; after its time add --beacon-file or --beacon-url.",
+        ),
+    ] = None,
+    beacon_file: Annotated[
+        Path | None, typer.Option("--beacon-file", help="The round as the beacon's API gives it.")
+    ] = None,
+    beacon_url: Annotated[
+        str | None, typer.Option("--beacon-url", help="Where to fetch the round from instead.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -61,6 +87,8 @@ def register(
     protocol = named(preset or DEFAULT_PRESET)
     options = flags.options()
     signer = read_signing_key(signing_key_path(key))
+    stamping = Stamping.of(tsa, tsa_root)
+    name = read_beacon_name(beacon, beacon_file, beacon_url)
     with resumable():
         from deniability.evidence.register import registration_path  # noqa: PLC0415
         from deniability.generators.load import load_generator  # noqa: PLC0415
@@ -68,11 +96,22 @@ def register(
         target = output or registration_path(model)
         refuse_loss(target, what="registration", force=force, inputs=(Path(model),))
         generator = load_generator(model, device=choose_device(device), options=options)
+        if name is not None and beacon_file is None and beacon_url is None:
+            name_round(out, name, generator, protocol, signer, stamping)
+            return
+        value = None if name is None else read_beacon(name, beacon_file, beacon_url)
         with reporting(out) as progress:
             opened = run_registration(
-                generator, protocol, signer, target, resume=resume, progress=progress
+                generator,
+                protocol,
+                signer,
+                target,
+                resume=resume,
+                progress=progress,
+                beacon=value,
             )
-    _tell(out, target, opened, signer.public.keyid)
+    stamps = stamping.stamp_chain(out, signer, target)
+    _tell(out, target, opened, signer.public.keyid, stamps)
 
 
 def run_registration(
@@ -83,16 +122,34 @@ def run_registration(
     *,
     resume: bool,
     progress: Progress,
+    beacon: Beacon | None = None,
 ) -> OpenRegistration:
-    """Register a loaded model."""
+    """Register a loaded model, in the chain of the key's registrations."""
+    from deniability.evidence.chain import default_chain_folder  # noqa: PLC0415
     from deniability.evidence.register import register as register_model  # noqa: PLC0415
 
     return register_model(
-        generator, protocol=protocol, key=key, output=target, resume=resume, progress=progress
+        generator,
+        protocol=protocol,
+        key=key,
+        output=target,
+        resume=resume,
+        progress=progress,
+        chain=default_chain_folder(),
+        beacon=beacon,
     )
 
 
-def _tell(out: Output, target: Path, opened: OpenRegistration, keyid: str) -> None:
+def _tell(
+    out: Output, target: Path, opened: OpenRegistration, keyid: str, stamps: list[Stamped]
+) -> None:
+    from deniability.cli.timestamp import describe_stamps  # noqa: PLC0415
+    from deniability.evidence.chain import (  # noqa: PLC0415
+        chain_beside,
+        chain_path,
+        default_chain_folder,
+    )
+
     registration = opened.verified.registration
     controls = registration.controls[0]
     found = sum(control.residual is not None for control in controls.controls)
@@ -106,6 +163,12 @@ def _tell(out: Output, target: Path, opened: OpenRegistration, keyid: str) -> No
         f"{found} with a finite residual",
     )
     out.field("signed by", f"key {keyid}")
+    out.field("chain", f"{chain_beside(target)} (link {registration.position} of this key)")
+    if not stamps:
+        out.detail(
+            "Nothing shows when this was registered: date it with deny timestamp "
+            f"{chain_path(default_chain_folder(), keyid)} --tsa URL, and publish deny chain."
+        )
     out.detail(
         "Keep the model file, its name and generator.toml as they are: all three are registered."
     )
@@ -118,5 +181,8 @@ def _tell(out: Output, target: Path, opened: OpenRegistration, keyid: str) -> No
             "preset": registration.protocol.name,
             "payload": opened.verified.payload_digest,
             "keyid": keyid,
+            "position": registration.position,
+            "chain": str(chain_beside(target)),
+            "timestamps": describe_stamps(stamps),
         }
     )

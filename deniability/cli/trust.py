@@ -45,13 +45,48 @@ def add(
 
 @app.command("list")
 def list_keys(json: Json = False, quiet: Quiet = False) -> None:
-    """Show the trusted keys."""
-    from deniability.verify.trust import default_trust_folder, load_trust_store  # noqa: PLC0415
+    """Show the trusted keys: key id, algorithm, name, file."""
+    from deniability.verify.trust import default_trust_folder, list_trust_store  # noqa: PLC0415
 
     out = Output(json, quiet)
     folder = default_trust_folder()
-    keys = load_trust_store(folder).keys
-    for key in keys:
-        out.line(f"{key.keyid}  {key.algorithm}")
-    out.detail(f"{len(keys)} trusted keys in {folder}")
-    out.result({"folder": str(folder), "keys": [key.keyid for key in keys]})
+    found = list_trust_store(folder)
+    for entry in found:
+        out.line(f"{entry.key.keyid}  {entry.key.algorithm:<10}  {entry.name}  {entry.path}")
+    out.detail(f"{len({entry.key for entry in found})} trusted keys in {folder}")
+    out.result(
+        {
+            "folder": str(folder),
+            "keys": list(dict.fromkeys(entry.key.keyid for entry in found)),
+            "entries": [
+                {
+                    "name": entry.name,
+                    "keyid": entry.key.keyid,
+                    "algorithm": entry.key.algorithm,
+                    "file": str(entry.path),
+                }
+                for entry in found
+            ],
+        }
+    )
+
+
+@app.command("remove")
+def remove(
+    key: Annotated[
+        str, typer.Argument(help="Its name, or its key id: all of it, or 8 digits and more.")
+    ],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Stop trusting a key on this machine."""
+    from deniability.verify.trust import (  # noqa: PLC0415
+        default_trust_folder,
+        remove_from_trust_store,
+    )
+
+    out = Output(json, quiet)
+    path = remove_from_trust_store(default_trust_folder(), key)
+    out.field("removed", str(path))
+    out.detail("Only this machine stops trusting it; whoever owns it can revoke it: deny revoke.")
+    out.result({"removed": str(path)})

@@ -23,6 +23,13 @@ _MAX_INTEGER_CHARACTERS = len(str(-MAX_SAFE_INTEGER))
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
+# What the standard library writes in C for ASCII text without floats is what RFC 8785 asks for:
+# the same escapes, and keys in order of code points, which is that of UTF-16 there.
+_ASCII = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+_BRACKETS = b"[]{}"
+_NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+
+
 class _NotCanonicalError(Exception):
     """Carries a reason out of the hooks of `json.loads`."""
 
@@ -33,6 +40,8 @@ def canonical_json(value: Any) -> bytes:
     Raises ParseError for floats, integers outside ±(2^53 - 1), keys that are not text, lone
     surrogates, other types, and nesting (or a cycle) too deep to walk.
     """
+    if _is_flat(value) and (text := _ASCII.encode(value)).isascii():
+        return text.encode()
     try:
         _refuse_floats(value)
         return rfc8785.dumps(value)
@@ -75,14 +84,17 @@ def parse_canonical(
     if _deeper_than(raw, max_depth):
         raise error("nested too deeply", where=where, expected=f"at most {max_depth} levels")
     try:
+        text = raw.decode("utf-8")
         value = json.loads(
-            raw.decode("utf-8"),
+            text,
             object_pairs_hook=_object_without_duplicates,
             parse_float=_refuse_number,
             parse_int=_safe_integer,
             parse_constant=_refuse_number,
         )
-        again = canonical_json(value)
+        # Neither floats nor unsafe integers are in it: the hooks refuse them.
+        plain = text.isascii() and _ASCII.encode(value) == text
+        again = raw if plain else canonical_json(value)
     except UnicodeDecodeError as cause:
         reason = f"invalid UTF-8 at byte {cause.start}"
     except json.JSONDecodeError as cause:
@@ -102,16 +114,34 @@ def parse_canonical(
 
 def _deeper_than(raw: bytes, limit: int) -> bool:
     """Tell whether brackets outside strings open more than `limit` levels; linear, no stack."""
+    if b"\\" in raw:
+        outside = b"".join(token for token in _TOKEN.findall(raw) if token[:1] != b'"')
+    else:
+        outside = b"".join(raw.split(b'"')[::2]).translate(None, _NO_BRACKETS)
     depth = 0
-    for match in _TOKEN.finditer(raw):
-        first = raw[match.start()]
-        if first in b"[{":
+    for bracket in outside:
+        if bracket in b"[{":
             depth += 1
             if depth > limit:
                 return True
-        elif first in b"]}":
+        else:
             depth -= 1
     return False
+
+
+def _is_flat(value: object) -> bool:
+    """Tell whether this is an object of texts, safe integers, booleans and nulls."""
+    return type(value) is dict and all(
+        type(key) is str
+        and (
+            type(member) is str
+            or member is None
+            or member is True
+            or member is False
+            or (type(member) is int and abs(member) <= MAX_SAFE_INTEGER)
+        )
+        for key, member in value.items()
+    )
 
 
 def _refuse_floats(value: Any) -> None:

@@ -106,6 +106,7 @@ def _read(path: Path, opened: OpenRegistration, handling: Handling) -> Calibrate
             procedure.model,
             procedure.protocol,
             dimension=procedure.generator.dimension,
+            beacon=procedure.beacon,
             where=str(path),
         )
         latents = read_sidecar(path.with_suffix(".safetensors"), entry.sidecar)["latents"]

@@ -82,7 +82,9 @@ def control_latents(procedure: Procedure, kind: ObservationKind) -> tuple[list[b
     """Derive the seeds and true latents `n x d` of a kind's controls."""
     protocol = procedure.protocol
     seeds = [
-        control_seed(procedure.model, protocol.digest, kind.digest(), index)
+        control_seed(
+            procedure.model, protocol.digest, kind.digest(), index, beacon=procedure.beacon
+        )
         for index in range(protocol.controls)
     ]
     spec = procedure.generator.spec
@@ -188,7 +190,11 @@ def _search(
     return procedure.engine(handling, threshold, batch_limit=batch_limit).run(
         observations,
         lambda target, index: control_restart_seed(
-            model, digest, kind, (start + target) * protocol.restarts + index
+            model,
+            digest,
+            kind,
+            (start + target) * protocol.restarts + index,
+            beacon=procedure.beacon,
         ),
         known={
             (target - start, index): restart

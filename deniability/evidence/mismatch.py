@@ -36,7 +36,13 @@ def measure_mismatches(
     """Return the residuals of own outputs that were produced in other ways, in wire order."""
     protocol = procedure.protocol
     seeds = [
-        mismatch_seed(procedure.model, protocol.digest, handling.kind.digest(), index)
+        mismatch_seed(
+            procedure.model,
+            protocol.digest,
+            handling.kind.digest(),
+            index,
+            beacon=procedure.beacon,
+        )
         for index in range(protocol.mismatch_outputs)
     ]
     spec = procedure.generator.spec

@@ -21,6 +21,7 @@ from deniability.inversion.engine import Engine
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solver import Solver
 from deniability.inversion.starts import Starts
+from deniability.wire.beacon import Beacon
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import Protocol
 from deniability.wire.registration import ModelDescriptor
@@ -39,6 +40,7 @@ class Procedure:
         generator, model: what is searched.
         protocol: the preset.
         encoder: the registered warm start.
+        beacon: public value in the controls' seeds.
 
     """
 
@@ -46,6 +48,7 @@ class Procedure:
     model: ModelDescriptor
     protocol: Protocol
     encoder: Encoder | None
+    beacon: Beacon | None = None
 
     @property
     def solver_name(self) -> SolverName:

@@ -11,6 +11,7 @@ import torch
 
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
+from deniability.crypto.encoding import b64encode
 from deniability.crypto.keys import PrivateKey
 from deniability.crypto.merkle import merkle_root
 from deniability.evidence.cache import controls_for, default_cache_folder
@@ -132,6 +133,7 @@ def prove(
     progress: Progress | None = None,
     cache: Path | None = None,
     batch_limit: int | None = None,
+    chain: bytes | None = None,
 ) -> Proof:
     """Search for the accused picture, decide, sign, write, and verify from disk.
 
@@ -144,6 +146,7 @@ def prove(
         progress: is told what happens.
         cache: folder of control sets made on demand; the user's cache folder if None.
         batch_limit: most restarts at once; the memory decides if None.
+        chain: the key's chain of registrations (`chain_for`), to be embedded.
 
     Raises:
         ImageError: the picture cannot be examined.
@@ -169,7 +172,9 @@ def prove(
         trace = polished(trace, exhibit, opened)
         side = sidecar_path(output)
         data = write_tensors(side, _tensors(opened, calibrated, trace))
-        exclusion = _exclusion(exhibit, opened, calibrated, trace, describe_bytes(side.name, data))
+        exclusion = _exclusion(
+            exhibit, opened, calibrated, trace, describe_bytes(side.name, data), chain
+        )
         raw = sign_statement(
             exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
         )
@@ -261,6 +266,7 @@ def _exclusion(
     calibrated: CalibratedSet,
     trace: Trace,
     latents: FileDescriptor,
+    chain: bytes | None,
 ) -> Exclusion:
     procedure, registration = opened.procedure, opened.verified.registration
     protocol, observed = procedure.protocol, exhibit.observed
@@ -279,7 +285,7 @@ def _exclusion(
     picture, kind = exhibit.picture, observed.handling.kind
     return Exclusion(
         finding=finding,
-        scope=scope_lines(kind),
+        scope=scope_lines(kind, chained=chain is not None, beacon=procedure.beacon is not None),
         accused=Accused(
             file=exhibit.file,
             format=picture.format,
@@ -294,11 +300,14 @@ def _exclusion(
         model=procedure.model,
         generator=procedure.generator.spec,
         registration=RegistrationReference(
-            payload=opened.verified.payload_digest, created_at=registration.created_at
+            payload=opened.verified.payload_digest,
+            created_at=registration.created_at,
+            chain=None if chain is None else b64encode(chain),
         ),
         protocol=protocol,
         protocol_digest=protocol.digest,
         encoder=procedure.encoder_digest,
+        beacon=procedure.beacon,
         controls=calibrated.controls,
         restarts=restarts,
         trace_root=merkle_root([canonical_json(r.to_wire()) for r in restarts]).hex(),

@@ -13,6 +13,7 @@ from deniability.crypto.digest import sha256_hex
 from deniability.crypto.keys import PrivateKey
 from deniability.errors import CommitmentError, GeneratorError, InputError, OutputError
 from deniability.evidence.calibrate import CalibratedSet, calibrate
+from deniability.evidence.chain import chain_beside, open_chain, require_intent
 from deniability.evidence.procedure import Procedure, train_encoder
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.reproduction import difference, reference_pictures
@@ -27,6 +28,7 @@ from deniability.verify.bundle import VerifiedRegistration, verify_registration
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.base import Text
+from deniability.wire.beacon import Beacon
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
@@ -88,6 +90,8 @@ def register(
     resume: bool = False,
     progress: Progress | None = None,
     batch_limit: int | None = None,
+    chain: Path | None = None,
+    beacon: Beacon | None = None,
 ) -> OpenRegistration:
     """Register a model: train its encoder, calibrate, sign, write, and verify what was written.
 
@@ -99,8 +103,12 @@ def register(
         resume: continue an interrupted run for the same output.
         progress: is told what happens.
         batch_limit: most restarts at once; the memory decides if None.
+        chain: folder of chains: the registration is appended to the key's chain there, of which
+            a copy goes beside the registration. None: it belongs to no chain.
+        beacon: whose value is to enter the controls' seeds; the chain must have named its round.
 
     Raises:
+        InputError: the chain is damaged, or has not named the beacon's round.
         GeneratorError: the model cannot be run or differentiated.
         OutputError: a file cannot be written; nothing of an earlier registration is lost.
 
@@ -108,6 +116,8 @@ def register(
     report = progress or Silent()
     check_writable(output)
     model = describe_model(generator)
+    if beacon is not None:
+        require_intent(chain, key, model, protocol, beacon)
     spec = generator.spec
     identity = sha256_hex(
         canonical_json(
@@ -117,12 +127,13 @@ def register(
                 "model": model.to_wire(),
                 "protocol": protocol.digest,
                 "device": generator.device.type,
+                "beacon": None if beacon is None else beacon.to_wire(),
             }
         )
     )
     with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
         encoder = train_encoder(generator, model, protocol, state=state, progress=report)
-        procedure = Procedure(generator, model, protocol, encoder)
+        procedure = Procedure(generator, model, protocol, encoder, beacon)
         handling = build_handling(standard_kind(spec), device=generator.device)
         pictures = reference_pictures(procedure)
         calibrated = calibrate(
@@ -142,13 +153,17 @@ def register(
             encoder=procedure.encoder_digest,
             controls=(calibrated.controls,),
             sidecar=describe_bytes(side.name, write_tensors(side, tensors)),
+            beacon=beacon,
             environment=describe_environment(generator.device),
             created_at=now(),
         )
-        raw = sign_statement(
-            registration, predicate_type=REGISTRATION_TYPE, subjects=model.files, key=key
-        )
-        write_atomic(output, raw)
+        with open_chain(chain, key) as book:
+            registration = book.placed(registration)
+            raw = sign_statement(
+                registration, predicate_type=REGISTRATION_TYPE, subjects=model.files, key=key
+            )
+            book.append(raw, registration, copy=chain_beside(output))
+            write_atomic(output, raw)
         opened = open_registration(output, generator, trust=TrustPolicy((key.public,)))
         state.remove()
     return opened
@@ -212,6 +227,7 @@ def procedure_from(
     tensors: dict[str, Tensor],
     expected_encoder: str | None,
     *,
+    beacon: Beacon | None = None,
     where: str,
 ) -> Procedure:
     """Rebuild a procedure from a sidecar's tensors.
@@ -223,7 +239,7 @@ def procedure_from(
     prefix = _ENCODER_PREFIX
     named = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     encoder = load_encoder(named, generator) if named else None
-    procedure = Procedure(generator, describe_model(generator), protocol, encoder)
+    procedure = Procedure(generator, describe_model(generator), protocol, encoder, beacon)
     if procedure.encoder_digest != expected_encoder:
         raise CommitmentError(
             "not the encoder that was signed",
@@ -265,7 +281,12 @@ def open_registration(path: Path, generator: Generator, *, trust: TrustPolicy) -
     side = sidecar_path(path)
     tensors = read_sidecar(side, registration.sidecar)
     procedure = procedure_from(
-        generator, registration.protocol, tensors, registration.encoder, where=str(side)
+        generator,
+        registration.protocol,
+        tensors,
+        registration.encoder,
+        beacon=registration.beacon,
+        where=str(side),
     )
     missing = {"pictures", *(f"controls.{i}" for i in range(len(registration.controls)))}
     if absent := sorted(missing - tensors.keys()):

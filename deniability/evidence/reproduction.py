@@ -53,7 +53,9 @@ def _latents(procedure: Procedure, count: int) -> Tensor:
         channels=spec.channels, height=spec.height, width=spec.width, rounding=spec.rounding
     ).digest()
     seeds = [
-        control_seed(procedure.model, procedure.protocol.digest, kind, index)
+        control_seed(
+            procedure.model, procedure.protocol.digest, kind, index, beacon=procedure.beacon
+        )
         for index in range(count)
     ]
     return torch.stack([torch.from_numpy(latents_from_seed(spec, seed)) for seed in seeds])

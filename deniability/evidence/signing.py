@@ -29,6 +29,11 @@ def sign_statement(
             "predicate": predicate.to_wire(),
         }
     )
+    return sign_payload(payload, key)
+
+
+def sign_payload(payload: bytes, key: PrivateKey) -> bytes:
+    """Return the canonical bytes of a Sigstore bundle around a statement's bytes."""
     signature = key.sign(pae(PAYLOAD_TYPE, payload))
     keyid = key.public.keyid
     return canonical_json(

@@ -18,10 +18,16 @@ from deniability.crypto.digest import FileDigest, sha256_hex
 from deniability.errors import CommitmentError, GeneratorError
 from deniability.generators import builtin
 from deniability.generators.base import Generator
+from deniability.generators.builtin import BUILTIN
 from deniability.generators.formats import detect_format
 from deniability.generators.missing import Facts, missing_error
 from deniability.generators.module import LoadedModule, candidates_of_tensors
-from deniability.generators.options import ModelOptions, PartOptions, config_path, read_config
+from deniability.generators.options import (
+    ModelOptions,
+    PartOptions,
+    config_path,
+    stated_options,
+)
 from deniability.generators.probe import Probe, check_range, guess_range, probe
 from deniability.generators.state_dict import finish, load_tensors, load_with_factory, read_tensors
 from deniability.generators.torch_export import load_exported
@@ -31,8 +37,6 @@ from deniability.wire.generator import DEFAULT_SEED_BITS, GeneratorSpec
 
 __all__ = ["BUILTIN", "ModelOptions", "load_generator"]
 
-#: Names under which the shipped generators are loaded, and whether each is the twin.
-BUILTIN = {"builtin": False, "builtin-twin": True}
 _MAX_MODEL_BYTES = 1 << 36
 
 
@@ -124,12 +128,6 @@ def _read(path: Path, flags: ModelOptions, fallback: ModelOptions) -> _Source:
     data = read_capped(path, _MAX_MODEL_BYTES, what="model")
     options = fallback.overridden_by(stated_options(path, flags))
     return _Source(path=path, data=data, options=options)
-
-
-def stated_options(path: Path, flags: ModelOptions) -> ModelOptions:
-    """Return what the local user states of a model: generator.toml, and flags over it."""
-    config = config_path(path)
-    return (read_config(config) if config else ModelOptions()).overridden_by(flags)
 
 
 def _digest(path: Path, data: bytes) -> FileDigest:

@@ -28,7 +28,7 @@ from typing import Any
 
 from deniability.errors import GeneratorError
 from deniability.wire.files import read_capped
-from deniability.wire.generator import MAX_SEED_BITS
+from deniability.wire.generator import MAX_SEED_BITS, GeneratorSpec
 
 _MAX_CONFIG_BYTES = 1 << 16
 _PLAIN_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?")
@@ -113,6 +113,32 @@ def config_path(model: Path) -> Path | None:
 def read_config(path: Path) -> ModelOptions:
     """Read a generator.toml. Raises GeneratorError, or InputError if it cannot be read."""
     return parse_config(read_capped(path, _MAX_CONFIG_BYTES, what="model description"), str(path))
+
+
+def stated_options(path: Path, flags: ModelOptions) -> ModelOptions:
+    """Return what the local user states of a model: generator.toml, and flags over it."""
+    config = config_path(path)
+    return (read_config(config) if config else ModelOptions()).overridden_by(flags)
+
+
+def described(spec: GeneratorSpec) -> ModelOptions:
+    """Return what a bundle says of its model, as if generator.toml said it.
+
+    All but the factory, which is code and comes from the local user alone.
+    """
+    return ModelOptions(
+        latent=tuple(
+            PartOptions(name=p.name, shape=p.shape, prior=p.prior, low=p.low, high=p.high)
+            for p in spec.latent
+        ),
+        output_range=spec.output_range,
+        output_size=(spec.channels, spec.height, spec.width),
+        rounding=spec.rounding,
+        entropy_source=spec.entropy.source,
+        seed_bits=spec.entropy.seed_bits,
+        state_dict_key=spec.state_dict_key,
+        prefix=spec.prefix,
+    )
 
 
 def parse_config(data: bytes, where: str) -> ModelOptions:

@@ -17,12 +17,15 @@ from deniability.errors import CommitmentError
 from deniability.generators.base import Generator
 
 _WIDTHS = (32, 64, 128, 256)  # channels of the strided convolutions
+_RATE = 2e-3  # of Adam
+_PASSES = 3  # how often each output is seen: fresh ones cost more than another look
+_POOL = 2**29  # bytes of 8-bit outputs that are kept for that at once
 _NOISE = 4.0 / 255.0  # training pictures get noise up to this, so that JPEG is not foreign
 _HELD_OUT = 512  # outputs on which the guess's error is measured
 
 
 class EncoderNetwork(nn.Module):
-    """Strided convolutions down to at most 4 x 4, then two linear layers.
+    """Strided convolutions with batch norm down to at most 4 x 4, then a linear layer.
 
     Args:
         channels, height, width: of the pictures, `B x C x H x W in [0, 1]`.
@@ -34,19 +37,21 @@ class EncoderNetwork(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         size = (height, width)
+        depth = 0
         while max(size) > 4:
-            out = _WIDTHS[min(len(layers) // 2, len(_WIDTHS) - 1)]
+            out = _WIDTHS[min(depth, len(_WIDTHS) - 1)]
             stride = 4 if max(size) > 64 else 2
             down, across = (stride if side > 4 else 1 for side in size)  # a short side stays
             kernel = (down + 2, across + 2)
-            layers += [nn.Conv2d(channels, out, kernel, (down, across), 1), nn.LeakyReLU(0.2)]
+            layers.append(nn.Conv2d(channels, out, kernel, (down, across), 1, bias=depth == 0))
+            if depth > 0:
+                layers.append(nn.BatchNorm2d(out))
+            layers.append(nn.LeakyReLU(0.2))
             channels = out
             size = (size[0] // down, size[1] // across)
+            depth += 1
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(size), nn.Flatten())
-        flat = channels * size[0] * size[1]
-        self.head = nn.Sequential(
-            nn.Linear(flat, 256), nn.LeakyReLU(0.2), nn.Linear(256, dimension)
-        )
+        self.head = nn.Linear(channels * size[0] * size[1], dimension)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Guess latents `B x d` of pictures `B x C x H x W in [0, 1]`."""
@@ -122,7 +127,7 @@ class EncoderTraining:
     Args:
         generator: whose outputs it learns from.
         seed: 32 derived bytes; fixes initial weights and every batch.
-        outputs: how many own outputs it sees, each once.
+        outputs: how many own outputs it sees, each several times under fresh noise.
         sample: draws `n` prior latents `n x d` (CPU float32) from a `torch.Generator`.
 
     """
@@ -145,9 +150,13 @@ class EncoderTraining:
                 spec.channels, spec.height, spec.width, self.generator.dimension
             )
         self.network = network.to(self._device).train()
-        self.total = max(1, self.outputs // self.batch)
+        self._batches = max(1, self.outputs // self.batch)
+        size = self.batch * spec.channels * spec.height * spec.width
+        self._pooled = min(self._batches, max(1, _POOL // size))
+        self._pool: list[tuple[int, Tensor, Tensor]] = []
+        self.total = self._batches * _PASSES
         self.steps = 0
-        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=1e-3, betas=(0.9, 0.99))
+        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=_RATE, betas=(0.9, 0.99))
 
     @property
     def done(self) -> bool:
@@ -155,18 +164,17 @@ class EncoderTraining:
         return self.steps >= self.total
 
     def step(self) -> float:
-        """Take one gradient step on fresh outputs and return its loss (standardised latents)."""
-        stream = self._stream(self.steps)
-        latents = self.sample(stream, self.batch).to(self._device)
+        """Take one gradient step and return its loss (standardised latents)."""
+        stream = self._stream(self._batches + self.steps)
+        latents, stored = self._outputs()
+        pictures = stored.float() / 255
         strength = _NOISE * torch.rand(self.batch, 1, 1, 1, generator=stream)
-        with torch.no_grad():
-            pictures = torch.nan_to_num(self.generator(latents))
-            noise = torch.randn(pictures.shape, generator=stream) * strength
-            pictures = (pictures + noise.to(self._device)).clamp(0, 1)
+        noise = torch.randn(pictures.shape, generator=stream) * strength
+        pictures = (pictures + noise.to(self._device)).clamp(0, 1)
         warm = min(1.0, (self.steps + 1) / 50)
         remaining = 1 - self.steps / self.total
         for group in self._optimiser.param_groups:
-            group["lr"] = 1e-3 * warm * max(0.02, remaining)
+            group["lr"] = _RATE * warm * max(0.02, remaining)
         loss = (self.network(pictures) - (latents - self.mean) / self.scale).square().mean()
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -174,6 +182,30 @@ class EncoderTraining:
         self._optimiser.step()
         self.steps += 1
         return float(loss.detach())
+
+    def _outputs(self) -> tuple[Tensor, Tensor]:
+        """Return the batch of the next step: latents, and 8-bit pictures.
+
+        The pool is filled as the first pass goes over it; further passes shuffle batches and mix
+        nothing between them. A resumed training fills it again.
+        """
+        first = self.steps // (self._pooled * _PASSES) * self._pooled
+        size = min(self._pooled, self._batches - first)
+        turn, position = divmod(self.steps - first * _PASSES, size)
+        if self._pool and self._pool[0][0] != first:
+            self._pool = []
+        while len(self._pool) < (position + 1 if turn == 0 else size):
+            self._pool.append(self._generate(first + len(self._pool)))
+        if turn > 0:
+            order = torch.randperm(size, generator=self._stream(2**32 + first * _PASSES + turn))
+            position = int(order[position])
+        return self._pool[position][1:]
+
+    def _generate(self, index: int) -> tuple[int, Tensor, Tensor]:
+        latents = self.sample(self._stream(index), self.batch).to(self._device)
+        with torch.no_grad():
+            pictures = torch.nan_to_num(self.generator(latents)).clamp(0, 1)
+        return index, latents, (pictures * 255).round().to(torch.uint8)
 
     def finish(self) -> Encoder:
         """Measure the guess on held-out outputs and freeze the network."""

@@ -20,6 +20,7 @@ from deniability.crypto.keys import (
     read_public_key,
 )
 from deniability.errors import DeniabilityError, OutputError, VerificationError
+from deniability.evidence.chain import chain_for
 from deniability.evidence.progress import Progress
 from deniability.evidence.prove import Proof, prove
 from deniability.evidence.register import (
@@ -193,6 +194,7 @@ class Demo:
             output=self.registration,
             resume=self._resume and state_folder(self.registration).exists(),
             progress=progress,
+            chain=self.folder / "chains",
         )
 
     def accuse(self, number: int, progress: Progress) -> DemoCase:
@@ -212,6 +214,12 @@ class Demo:
             resume=self._resume and state_folder(bundle).exists(),
             progress=progress,
             cache=self.folder / "controls",
+            chain=chain_for(
+                self._opened.verified.payload_digest,
+                self.key,
+                folder=self.folder / "chains",
+                beside=None,
+            ),
         )
         figure = draw_case(self.folder / f"{plan.name}.figure.png", proof, self.generator)
         case = DemoCase(

@@ -3,16 +3,64 @@
 from __future__ import annotations
 
 import shlex
+from datetime import datetime
 from pathlib import Path
 
+from deniability.verify.chain import Dating
 from deniability.wire.exclusion import Exclusion, FamilyFinding
 
-#: What no bundle of this version shows, said near the top of every answer.
-CAVEATS = (
-    "deployment not verified: nothing shows that the registered model is the one in service",
-    "registration undated; seeds could have been ground",
+_DEPLOYMENT = (
+    "deployment not verified: nothing shows that the registered model is the one in service"
 )
+_UNDATED = "registered after the accusation, or undated"
+#: What a bundle without chain, timestamps and beacon does not show.
+CAVEATS = (
+    _DEPLOYMENT,
+    f"{_UNDATED}: no timestamp by an authority that you trust shows when",
+    "seeds could have been ground: no public beacon entered them",
+)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _HANDLING = {"lossless": "pixels stored without loss", "jpeg": "saved once as JPEG"}
+
+
+def caveats(dating: Dating, *, accused_at: datetime | None = None) -> tuple[str, ...]:
+    """Return what is said near the top of every answer: of deployment, date and seeds.
+
+    Args:
+        dating: what the bundle shows, to this verifier.
+        accused_at: when the accusation was made, as the verifier says.
+
+    """
+    return (_DEPLOYMENT, _date(dating, accused_at), _seeds(dating))
+
+
+def _date(dating: Dating, accused_at: datetime | None) -> str:
+    which = "" if dating.number is None else f" (registration {dating.number} of {dating.count})"
+    if dating.time is None:
+        return CAVEATS[1] + which
+    shown = f"{dating.time:{_TIME}}"
+    if accused_at is None:
+        return (
+            f"{_UNDATED}, as far as was asked: a timestamp shows it at {shown}{which}; give the "
+            "accusation's time with --accused-at"
+        )
+    if dating.time < accused_at:
+        return (
+            f"registered before the accusation of {accused_at:{_TIME}}: a timestamp shows it at "
+            f"{shown}{which}"
+        )
+    return f"{_UNDATED}: a timestamp shows it only at {shown}{which}"
+
+
+def _seeds(dating: Dating) -> str:
+    beacon = dating.beacon
+    if beacon is None:
+        return CAVEATS[2]
+    name = f"{beacon.source} round {beacon.round}"
+    if not dating.named_beforehand:
+        return f"seeds could have been ground: nothing shows that {name} was named before its time"
+    tries = "" if dating.intents == 1 else f"; {dating.intents} rounds were named for these weights"
+    return f"seeds from {name}, which was named at {dating.named:{_TIME}}, before its time{tries}"
 
 
 def numbers(exclusion: Exclusion) -> list[tuple[str, str]]:

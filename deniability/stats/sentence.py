@@ -51,8 +51,17 @@ def finding_sentence(
     )
 
 
-def scope_lines(kind: ObservationKind) -> tuple[str, ...]:
-    """Return what a finding about this kind of file covers and what it does not."""
+def scope_lines(
+    kind: ObservationKind, *, chained: bool = False, beacon: bool = False
+) -> tuple[str, ...]:
+    """Return what a finding about this kind of file covers and what it does not.
+
+    Args:
+        kind: of the accused file.
+        chained: whether the bundle has the chain of the key's registrations.
+        beacon: whether a public beacon's value is in the seeds.
+
+    """
     handling = (
         "Covered: pictures stored without loss exactly as the registered sampler gives them."
         if kind.family == "lossless"
@@ -72,6 +81,24 @@ def scope_lines(kind: ObservationKind) -> tuple[str, ...]:
         "Not covered: outputs hidden in the model on purpose (a backdoor), which no random control "
         "shows.",
         "Not shown: that the registered model is the one deployed (deployment not verified).",
-        "Not shown: when the registration was made; it carries no trusted timestamp, and seeds "
-        "could have been ground, since no public beacon entered them.",
+        *_origin_lines(chained=chained, beacon=beacon),
+    )
+
+
+def _origin_lines(*, chained: bool, beacon: bool) -> tuple[str, ...]:
+    """Say what is and is not shown of the registration's time and of the seeds."""
+    if not (chained or beacon):
+        return (
+            "Not shown: when the registration was made; it carries no trusted timestamp, and seeds "
+            "could have been ground, since no public beacon entered them.",
+        )
+    return (
+        "When the registration was made is shown only by trusted timestamps of the chain of "
+        "registrations in this bundle, where there are any, to those who trust their makers."
+        if chained
+        else "Not shown: when the registration was made; it carries no trusted timestamp.",
+        "The value of a public beacon entered the seeds of the controls; that its round was named "
+        "beforehand is shown only by a trusted timestamp of the chain."
+        if beacon
+        else "Not shown: that seeds were not ground; no public beacon entered them.",
     )

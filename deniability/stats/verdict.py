@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from deniability.stats.binomial import conformal_p, decimal_up, upper_bound, upper_bound_at_most
 from deniability.stats.sentence import finding_sentence
@@ -66,6 +67,7 @@ def _fraction(value: Fraction) -> Fraction:
     return Fraction(decimal_string_up(value))
 
 
+@lru_cache(maxsize=2**16)
 def residual(text: str | None) -> Residual:
     """Read a residual of the wire; a missing one is infinite."""
     return Infinite if text is None else Fraction(text)

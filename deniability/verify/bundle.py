@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
+from deniability.crypto.encoding import b64decode_strict
 from deniability.crypto.keys import PublicKey
 from deniability.crypto.merkle import merkle_root
-from deniability.errors import CommitmentError, StatisticsError
+from deniability.errors import (
+    CommitmentError,
+    DeniabilityError,
+    StatisticsError,
+    TimestampError,
+)
 from deniability.stats.sentence import scope_lines
 from deniability.stats.verdict import (
     complete_mismatches,
@@ -20,9 +27,12 @@ from deniability.stats.verdict import (
     reached_threshold,
     residual,
 )
+from deniability.verify.chain import Dating, VerifiedChain, date_registration, verify_chain
 from deniability.verify.envelope import VerifiedStatement, verify_envelope
 from deniability.verify.parse import parse_predicate
+from deniability.verify.timestamps import Times
 from deniability.verify.trust import TrustPolicy
+from deniability.wire.beacon import Beacon, round_time
 from deniability.wire.controls import Control, ControlSet
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion, RestartRecord
 from deniability.wire.generator import GeneratorSpec
@@ -31,6 +41,9 @@ from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
 from deniability.wire.registration import REGISTRATION_TYPE, ModelDescriptor, Registration
 from deniability.wire.roles import control_seed, mismatch_seed, restart_seed, start_kind
 from deniability.wire.statement import Subject
+
+NO_TIMES = Times()
+NO_DATING = Dating()
 
 
 @dataclass(frozen=True)
@@ -41,12 +54,18 @@ class VerifiedBundle:
         exclusion: the predicate, every number of it recomputed.
         payload_digest: sha256 (hex) of the signed bytes.
         signer: the trusted key that signed it.
+        times: what the bundle's timestamps show.
+        dating: what is shown of the registration's time and of its seeds.
+        chain: of the key's registrations, if the bundle has it.
 
     """
 
     exclusion: Exclusion
     payload_digest: str
     signer: PublicKey
+    times: Times = NO_TIMES
+    dating: Dating = NO_DATING
+    chain: VerifiedChain | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,7 @@ class VerifiedRegistration:
     registration: Registration
     payload_digest: str
     signer: PublicKey
+    times: Times = NO_TIMES
 
 
 def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> VerifiedBundle:
@@ -78,11 +98,20 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
         exclusion.model,
         exclusion.protocol,
         dimension=exclusion.generator.dimension,
+        beacon=exclusion.beacon,
         where=where,
     )
-    _check_trace(exclusion, where)
+    _check_trace(exclusion, signed.statement.predicate["restarts"], where)
     _check_finding(exclusion, where)
-    return VerifiedBundle(exclusion, signed.payload_digest, signed.signer)
+    chain = _check_chain(exclusion, signed, trust, where)
+    return VerifiedBundle(
+        exclusion,
+        signed.payload_digest,
+        signed.signer,
+        signed.times,
+        _dating(exclusion, chain, where),
+        chain,
+    )
 
 
 def verify_registration(
@@ -108,9 +137,15 @@ def verify_registration(
     for controls in registration.controls:
         _check_kind(controls.kind, spec, "controls.kind", where)
         check_controls(
-            controls, model, registration.protocol, dimension=spec.dimension, where=where
+            controls,
+            model,
+            registration.protocol,
+            dimension=spec.dimension,
+            beacon=registration.beacon,
+            where=where,
         )
-    return VerifiedRegistration(registration, signed.payload_digest, signed.signer)
+    check_beacon(registration.beacon, where)
+    return VerifiedRegistration(registration, signed.payload_digest, signed.signer, signed.times)
 
 
 def _subject(name: str, sha256: str) -> dict[str, object]:
@@ -166,7 +201,16 @@ def _check_accused(exclusion: Exclusion, where: str) -> None:
     _equal("accused.kind.channels", accused.channels, kind.channels, where)
     if kind.family not in exclusion.protocol.families:
         _equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
-    _equal("scope", scope_lines(kind), exclusion.scope, where)
+    _equal("scope", scope_of(exclusion), exclusion.scope, where)
+
+
+def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
+    """Return the scope that follows from a predicate's other fields."""
+    return scope_lines(
+        exclusion.accused.kind,
+        chained=exclusion.registration.chain is not None,
+        beacon=exclusion.beacon is not None,
+    )
 
 
 def _check_kind(kind: ObservationKind, spec: GeneratorSpec, field: str, where: str) -> None:
@@ -187,6 +231,7 @@ def check_controls(
     *,
     dimension: int,
     where: str,
+    beacon: Beacon | None = None,
 ) -> None:
     """Step 10: all n controls are there in order, from derived seeds, by this engine.
 
@@ -204,7 +249,7 @@ def check_controls(
     for index, control in enumerate(controls.controls):
         field = f"controls.controls.{index}"
         _equal(f"{field}.index", index, control.index, where)
-        seed = control_seed(model, digest, kind, index).hex()
+        seed = control_seed(model, digest, kind, index, beacon=beacon).hex()
         _equal(f"{field}.seed", seed, control.seed, where)
         _equal(f"{field}.best", control.residual is None, control.best is None, where)
         _equal(f"{field}.latent", control.residual is None, control.latent is None, where)
@@ -217,7 +262,7 @@ def check_controls(
             where=f"{where}: controls.mismatches",
         )
     for position, mismatch in enumerate(controls.mismatches):
-        seed = mismatch_seed(model, digest, kind, mismatch.index).hex()
+        seed = mismatch_seed(model, digest, kind, mismatch.index, beacon=beacon).hex()
         _equal(f"controls.mismatches.{position}.seed", seed, mismatch.seed, where)
 
 
@@ -241,22 +286,22 @@ def _check_residual(text: str | None, protocol: Protocol, field: str, where: str
         _equal(field, f"0, or at least {protocol.resolution}", text, where)
 
 
-def _check_trace(exclusion: Exclusion, where: str) -> None:
+def _check_trace(exclusion: Exclusion, records: list[dict[str, Any]], where: str) -> None:
     # Step 11: every restart is there, from its derived seed, and the root commits to all.
     protocol = exclusion.protocol
     _equal("restarts (count)", protocol.restarts, len(exclusion.restarts), where)
-    picture = exclusion.accused.file.sha256
+    digest, picture = protocol.digest, exclusion.accused.file.sha256
     for index, restart in enumerate(exclusion.restarts):
         field = f"restarts.{index}"
         _equal(f"{field}.index", index, restart.index, where)
-        seed = restart_seed(exclusion.model, protocol.digest, picture, index).hex()
+        seed = restart_seed(exclusion.model, digest, picture, index).hex()
         _equal(f"{field}.seed", seed, restart.seed, where)
         kind = start_kind(index, encoder=exclusion.encoder is not None)
         _equal(f"{field}.start", kind, restart.start, where)
         _check_residual(restart.residual, protocol, f"{field}.residual", where)
         _check_outcome(restart, field, where)
     _check_stop_order(exclusion, where)
-    leaves = [canonical_json(restart.to_wire()) for restart in exclusion.restarts]
+    leaves = [canonical_json(record) for record in records]
     _equal("traceRoot", merkle_root(leaves).hex(), exclusion.trace_root, where)
 
 
@@ -299,12 +344,69 @@ def _check_finding(exclusion: Exclusion, where: str) -> None:
         return
     difference = _first_difference(computed.to_wire(), claimed.to_wire(), "finding")
     field, expected, found = difference or ("finding", computed, claimed)
+    words = field.endswith((".sentence", ".reason"))
     raise StatisticsError(
         f"field {field} does not follow from the residuals",
         where=where,
         expected=_short(expected),
-        found=_short(found),
+        # A refusal does not lend its voice to what a forged sentence says.
+        found="other words" if words else _short(found),
     )
+
+
+def _check_chain(
+    exclusion: Exclusion, signed: VerifiedStatement, trust: TrustPolicy, where: str
+) -> VerifiedChain | None:
+    # Step 13: the chain is the same key's and has the registration; the beacon's value is one.
+    check_beacon(exclusion.beacon, where)
+    if exclusion.registration.chain is None:
+        return None
+    field = f"{where}: registration.chain"
+    raw = b64decode_strict(exclusion.registration.chain, field, CommitmentError)
+    try:
+        chain = verify_chain(raw, trust=TrustPolicy((signed.signer,), trust.tsa_roots), where=field)
+    except TimestampError:
+        raise
+    except DeniabilityError as cause:
+        raise CommitmentError(
+            f"the chain of registrations does not verify: {cause.what}",
+            where=cause.where,
+            expected=cause.expected,
+            found=cause.found,
+        ) from cause
+    return chain
+
+
+def _dating(exclusion: Exclusion, chain: VerifiedChain | None, where: str) -> Dating:
+    beacon = exclusion.beacon
+    if chain is None:
+        return Dating(beacon=beacon, round_time=None if beacon is None else round_time(beacon))
+    return date_registration(
+        chain,
+        exclusion.registration.payload,
+        weights=exclusion.model.weights,
+        protocol=exclusion.protocol_digest,
+        beacon=beacon,
+        where=f"{where}: registration.chain",
+    )
+
+
+def check_beacon(beacon: Beacon | None, where: str) -> None:
+    """Check that a beacon's value has the form of its source, and is its signature's hash.
+
+    Raises:
+        CommitmentError: it has not, or is not.
+
+    """
+    if beacon is None:
+        return
+    drand = beacon.source == "drand"
+    _equal("beacon.value (length)", 64 if drand else 128, len(beacon.value), where)
+    _equal("beacon.chain (length)", drand, len(beacon.chain) == 64, where)
+    _equal("beacon.signature", drand, beacon.signature is not None, where)
+    if beacon.signature is not None:
+        value = sha256_hex(bytes.fromhex(beacon.signature))
+        _equal("beacon.value", value, beacon.value, where)
 
 
 def _first_difference(a: object, b: object, path: str) -> tuple[str, object, object] | None:

@@ -10,6 +10,7 @@ from deniability.crypto.encoding import b64decode_strict
 from deniability.crypto.keys import PublicKey
 from deniability.errors import SignatureError, StatementError, UncheckedError
 from deniability.verify.parse import parse_bundle, parse_model
+from deniability.verify.timestamps import Times, check_timestamps
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.statement import Statement
 
@@ -22,12 +23,14 @@ class VerifiedStatement:
         statement: the parsed payload.
         payload: the signed bytes it was parsed from.
         signer: the trusted key that made the signature.
+        times: what its timestamps show.
 
     """
 
     statement: Statement
     payload: bytes
     signer: PublicKey
+    times: Times
 
     @property
     def payload_digest(self) -> str:
@@ -48,6 +51,7 @@ def verify_envelope(
 
     Raises:
         ParseError: not a canonical Sigstore bundle.
+        TimestampError: a timestamp is bad.
         UncheckedError: signed by a key that the verifier does not trust.
         SignatureError: the signature does not fit the payload or the named key.
         StatementError: the payload is not a canonical statement of this type.
@@ -60,14 +64,12 @@ def verify_envelope(
     payload = b64decode_strict(envelope.payload, f"{where}: dsseEnvelope.payload")
     sig = b64decode_strict(signature.sig, f"{where}: dsseEnvelope.signatures.0.sig")
 
-    # Step 2: timestamps are refused rather than ignored, since this version cannot check them.
-    if bundle.verification_material.timestamp_verification_data.rfc3161_timestamps:
-        raise UncheckedError(
-            "the bundle carries timestamps, which this version cannot check",
-            where=f"{where}: verificationMaterial.timestampVerificationData",
-            expected="none",
-            hint="Verify it with the version that wrote it.",
-        )
+    # Step 2: each timestamp is over this signature, and good; one by an unknown authority gives
+    # no time, and is told.
+    tokens = bundle.verification_material.timestamp_verification_data.rfc3161_timestamps
+    times = check_timestamps(
+        tokens, sig, roots=trust.tsa_roots, where=f"{where}: timestampVerificationData"
+    )
 
     # Step 3: the names of the key must agree; they choose among trusted keys and prove nothing.
     hint = bundle.verification_material.public_key.hint
@@ -109,4 +111,4 @@ def verify_envelope(
             found=statement.predicate_type,
             hint="A registration is not a bundle; deny inspect FILE shows what a file is.",
         )
-    return VerifiedStatement(statement, payload, signer)
+    return VerifiedStatement(statement, payload, signer, times)

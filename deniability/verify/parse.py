@@ -127,8 +127,9 @@ def _written_one_way(
     parsed: ModelT, value: object, where: str, error: type[DeniabilityError]
 ) -> ModelT:
     """Refuse an explicit null or a left-out default, which would be a second encoding."""
-    field = _first_difference(parsed.to_wire(), value, "")
-    if field is not None:
+    again = parsed.to_wire()
+    if again != value:
+        field = _first_difference(again, value, "")
         raise error(
             f"field {field or '(whole)'}: not written the one way it should be", where=where
         )

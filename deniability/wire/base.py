@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
 #: Hex sha256, lower case.
@@ -12,7 +13,9 @@ Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 #: Non-negative integer of any size as a decimal string without leading zeros.
 IntegerString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,77})$")]
 #: A non-negative residual or ratio: "0", or d.ddddde±dd, six significant digits.
-DecimalString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\.[0-9]{5}e[+-][0-9]{2})$")]
+DecimalString = Annotated[
+    str, StringConstraints(pattern=r"^(0|[1-9]\.[0-9]{5}e(\+[0-9]{2}|-(0[1-9]|[1-9][0-9])))$")
+]
 #: Any finite decimal number in plain notation, e.g. "-1" or "0.05".
 PlainDecimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?$")]
 #: One line of printable text.
@@ -24,10 +27,18 @@ Text = Annotated[
         pattern=r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$",
     ),
 ]
+
+
+def _existing_time(value: str) -> str:
+    datetime.fromisoformat(value)  # a ValueError, such as of February 30th, becomes a refusal
+    return value
+
+
 #: RFC 3339 time, UTC, whole seconds.
 Timestamp = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$"),
+    AfterValidator(_existing_time),
 ]
 
 
@@ -41,6 +52,7 @@ class WireModel(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         serialize_by_alias=True,
+        defer_build=True,  # a command builds the models that it reads, not all there are
     )
 
     def to_wire(self) -> dict[str, Any]:

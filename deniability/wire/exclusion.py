@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from deniability.wire.base import DecimalString, PlainDecimal, Sha256Hex, Text, Timestamp, WireModel
+from deniability.wire.beacon import Beacon
 from deniability.wire.controls import ControlSet, Count
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Family, Protocol
 from deniability.wire.registration import Environment, FileDescriptor, ModelDescriptor
+from deniability.wire.statement import Base64Text
 
 EXCLUSION_TYPE = "urn:deniability:exclusion/v1"
 
@@ -149,11 +151,13 @@ class RegistrationReference(WireModel):
     Attributes:
         payload: sha256 of the registration's signed payload.
         created_at: as it states; nothing proves it without a timestamp.
+        chain: the key's chain as it was when proving: the file's bytes in base64.
 
     """
 
     payload: Sha256Hex
     created_at: Timestamp
+    chain: Base64Text | None = None
 
 
 class Exclusion(WireModel):
@@ -165,6 +169,7 @@ class Exclusion(WireModel):
         accused, model, generator, registration: about what.
         protocol, protocol_digest: the frozen preset.
         encoder: sha256 of the encoder's tensors.
+        beacon: the registration's: its value is in the controls' seeds.
         controls: the set used.
         restarts: the whole trace on the accused, in index order.
         trace_root: Merkle root (hex) over the restarts' canonical JSON.
@@ -182,6 +187,7 @@ class Exclusion(WireModel):
     protocol: Protocol
     protocol_digest: Sha256Hex
     encoder: Sha256Hex | None = None
+    beacon: Beacon | None = None
     controls: ControlSet
     restarts: tuple[RestartRecord, ...]
     trace_root: Sha256Hex

@@ -13,15 +13,22 @@ from deniability.errors import DeniabilityError, InputError, OutputError
 _CHUNK = 1 << 20
 
 
-def read_capped(path: str | os.PathLike[str], max_bytes: int, *, what: str) -> bytes:
+def read_capped(
+    path: str | os.PathLike[str],
+    max_bytes: int,
+    *,
+    what: str,
+    too_large: type[DeniabilityError] = InputError,
+) -> bytes:
     """Return a file's bytes.
 
     Args:
         path: the file; a pipe is read to its end.
         max_bytes: largest size accepted; no more than this and one chunk is ever held.
         what: what the file should be, for the message, e.g. "bundle".
+        too_large: class of the error for a file above `max_bytes`.
 
-    Raises InputError if there is no such file, it is a folder, cannot be read or is too large.
+    Raises InputError if there is no such file, it is a folder, or cannot be read; `too_large`.
 
     """
     where = str(path)
@@ -31,7 +38,7 @@ def read_capped(path: str | os.PathLike[str], max_bytes: int, *, what: str) -> b
             while chunk := file.read(_CHUNK):
                 size += len(chunk)
                 if size > max_bytes:
-                    raise InputError(
+                    raise too_large(
                         f"the {what} is too large",
                         where=where,
                         expected=f"at most {max_bytes} bytes",

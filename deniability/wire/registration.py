@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from deniability.wire.base import Sha256Hex, Text, Timestamp, WireModel
-from deniability.wire.controls import ControlSet
+from deniability.wire.beacon import Beacon
+from deniability.wire.controls import ControlSet, Count
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import Protocol
 
@@ -61,6 +62,9 @@ class Registration(WireModel):
         encoder: sha256 of the encoder's tensors (SPEC.md), absent if none was trained.
         controls: sets that do not depend on an accused file.
         sidecar: file with the encoder and the controls' best latents.
+        beacon: whose value entered the controls' seeds, absent if none did.
+        position: of the link in the key's chain (wire/chain.py), absent outside a chain.
+        previous: payload digest of the link before it, absent for the first.
         environment, created_at: for the record.
 
     """
@@ -72,5 +76,8 @@ class Registration(WireModel):
     encoder: Sha256Hex | None = None
     controls: Annotated[tuple[ControlSet, ...], Field(min_length=1, max_length=64)]
     sidecar: FileDescriptor
+    beacon: Beacon | None = None
+    position: Count | None = None
+    previous: Sha256Hex | None = None
     environment: Environment
     created_at: Timestamp

@@ -17,12 +17,16 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from deniability.wire.base import WireModel
+from deniability.wire.beacon import Intent
+from deniability.wire.chain import CHAIN_TYPE, Chain
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion
 from deniability.wire.files import write_atomic
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import DEFAULT_PRESET, ENGINE_VERSION, PRESETS
 from deniability.wire.registration import REGISTRATION_TYPE, Registration
 from deniability.wire.statement import SigstoreBundle, Statement
+from deniability.wire.summary import VerificationSummary
+from deniability.wire.withdrawal import WITHDRAWAL_TYPE, Withdrawal
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: File name, identifier and model of each schema.
@@ -31,7 +35,15 @@ _MODELS: tuple[tuple[str, str, type[WireModel]], ...] = (
     ("statement", "urn:deniability:schema/statement/v1", Statement),
     ("registration", f"{REGISTRATION_TYPE}/schema", Registration),
     ("exclusion", f"{EXCLUSION_TYPE}/schema", Exclusion),
+    ("chain", f"{CHAIN_TYPE}/schema", Chain),
+    ("intent", "urn:deniability:schema/intent/v1", Intent),
     ("generator", "urn:deniability:schema/generator/v1", GeneratorSpec),
+    (
+        "verification-summary",
+        "urn:deniability:schema/verification-summary/v1",
+        VerificationSummary,
+    ),
+    ("withdrawal", f"{WITHDRAWAL_TYPE}/schema", Withdrawal),
 )
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from deniability.cli.verify import _borrowed, described
+from deniability.cli.exhibits import borrowed, described
 from deniability.generators.load import ModelOptions, load_generator
 
 TOML = """\
@@ -43,7 +43,7 @@ def request_for(path, **flags):
 
 def test_the_bundle_fills_in_what_nobody_states_and_that_is_said(script, bundle):
     script.with_suffix(".generator.toml").unlink(missing_ok=True)
-    assert _borrowed(request_for(script), bundle) == [
+    assert borrowed(request_for(script), bundle) == [
         "latent and prior",
         "output range",
         "rounding",
@@ -56,7 +56,7 @@ def test_the_local_description_wins(script, bundle):
     description = script.with_suffix(".generator.toml")
     description.write_text(TOML)
     try:
-        assert _borrowed(request_for(script), bundle) == []
+        assert borrowed(request_for(script), bundle) == []
         generator = load_generator(script, device=torch.device("cpu"), fallback=described(bundle))
     finally:
         description.unlink()
@@ -66,8 +66,8 @@ def test_the_local_description_wins(script, bundle):
 
 def test_flags_win_too_and_are_not_borrowed(script, bundle):
     request = request_for(script, output_range=("-1", "1"), latent_shape=(16,))
-    assert _borrowed(request, bundle) == ["rounding"]
+    assert borrowed(request, bundle) == ["rounding"]
 
 
 def test_nothing_is_borrowed_for_the_built_in(bundle):
-    assert _borrowed(request_for("builtin"), bundle) == []
+    assert borrowed(request_for("builtin"), bundle) == []

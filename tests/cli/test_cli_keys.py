@@ -2,6 +2,8 @@
 
 import stat
 
+import pytest
+
 from deniability.crypto.keys import read_private_key, read_public_key
 from deniability.verify.trust import default_trust_folder, load_trust_store
 
@@ -86,3 +88,16 @@ def test_trust_add_takes_public_keys_and_refuses_private_ones(home, deny, regist
     assert deny("trust", "list", "--json").json["keys"] == [registered.key.public.keyid]
     assert deny("trust", "add", registered.private_key).code == 2
     assert deny("trust", "add", home / "none.pem").code == 2
+
+
+@pytest.mark.usefixtures("home")
+def test_trust_list_and_remove_name_key_algorithm_and_file(deny):
+    made = deny("keygen", "--algorithm", "ed25519", "--name", "lab", "--folder", "keys", "--json")
+    line = deny("trust", "list").out.splitlines()[0]
+    trusted = made.json["trusted"]
+    assert line.split() == [made.json["keyid"], "ed25519", "lab", trusted]
+    (entry,) = deny("trust", "list", "--json").json["entries"]
+    assert entry["file"] == trusted
+    assert deny("trust", "remove", "nobody").code == 2
+    assert deny("trust", "remove", made.json["keyid"][:16]).code == 0
+    assert deny("trust", "list", "--json").json["keys"] == []

@@ -1,12 +1,17 @@
 """`deny verify`: says what it checked, light at V0, and says nothing reassuring when it fails."""
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli_checks import ROOT, one_sentence
+
+from deniability.errors import CommitmentError
+from deniability.sandbox.choose import Choice, choose_isolation
 
 FIRST_LINE = "authentic and consistent; the search was not re-run"
 HEAVY = {"torch", "numpy", "PIL", "safetensors", "jpeglib", "matplotlib", "scipy", "rich"}
@@ -63,7 +68,8 @@ def test_json_is_one_object_with_what_was_and_was_not_checked(deny, proved, key)
     assert ran.json["exitCode"] == 0
     assert ran.json["finding"]["verdict"] == "excluded"
     assert "The picture is the bundle's subject, byte for byte." in ran.json["checked"]
-    assert len(ran.json["notChecked"]) == 2
+    for level in ("V1", "V2"):
+        assert any(f"{level} was not checked" in line for line in ran.json["notChecked"])
     assert ran.out.count("\n") == 1
 
 
@@ -157,13 +163,74 @@ def test_a_renamed_bundle_finds_its_latents_by_their_recorded_name(deny, proved,
     assert "The latents file beside the bundle is the one that was signed." in ran.out
 
 
-def test_a_model_is_not_run_before_it_is_trusted(deny, proved, key):
+def test_a_model_that_cannot_be_isolated_is_not_run_before_it_is_trusted(
+    deny, proved, key, monkeypatch
+):
+    nothing = Choice(None, ("bubblewrap: bwrap is not installed",))
+    monkeypatch.setattr("deniability.cli.isolation.choose_isolation", lambda: nothing)
     case = proved.photo
-    ran = deny("verify", case.bundle, *key, "--image", case.image, "--model", "builtin")
+    full = ("verify", case.bundle, *key, "--image", case.image, "--model", "builtin")
+    ran = deny(*full)
     assert ran.code == 4
     one_sentence(ran)
     assert "running somebody else's model is running their code" in ran.err
+    assert "bwrap is not installed" in ran.err
     assert "--trust-model" in ran.err
+    nothing_reassuring(ran)
+    trusted = deny(*full, "--trust-model")
+    assert trusted.code == 0, trusted.err
+    assert "the model was run without isolation, as you" in trusted.out
+
+
+@pytest.fixture
+def isolated():
+    choice = choose_isolation()
+    if choice.isolation is None:
+        pytest.skip("no isolation here: " + "; ".join(choice.reasons))
+    return choice.isolation
+
+
+@pytest.mark.parametrize("trust", [(), ("--trust-model",)])
+def test_an_isolated_model_needs_no_trust_and_answers_the_same(
+    deny, proved, key, isolated, monkeypatch, trust
+):
+    case = proved.photo
+    full = ("verify", case.bundle, *key, "--image", case.image, "--model", "builtin", "--json")
+    inside = deny(*full, *trust)
+    assert inside.code == 0, inside.err
+    assert inside.json["isolation"] == isolated.to_json()
+    if trust:
+        monkeypatch.setattr(
+            "deniability.cli.isolation.choose_isolation", lambda: Choice(None, ("none",))
+        )
+        outside = deny(*full, *trust)
+        assert outside.json["isolation"] == {"mechanism": "none", "reason": "none"}
+        assert outside.json["replays"] == inside.json["replays"]
+
+
+def test_a_model_exchanged_between_hash_and_load_is_not_run(tmp_path):
+    from deniability.cli.isolation import _Exhibits
+
+    model = tmp_path / "model.pt"
+    model.write_bytes(b"honest")
+    exhibits = _Exhibits(tmp_path / "given")
+    digest = hashlib.sha256(b"honest").hexdigest()
+    copy = Path(exhibits.add(model, "model", (digest,)))
+    model.write_bytes(b"hostile")
+    assert copy.read_bytes() == b"honest"
+    with pytest.raises(CommitmentError, match="not the model"):
+        _Exhibits(tmp_path / "again").add(model, "model", (digest,))
+
+
+@pytest.mark.usefixtures("isolated")
+def test_a_time_limit_is_kept(deny, proved, key):
+    case = proved.photo
+    ran = deny(
+        "verify", case.bundle, *key, "--image", case.image, "--model", "builtin",
+        "--replay", "99", "--time-limit", "1",
+    )  # fmt: skip
+    assert ran.code == 4
+    assert "took too long" in ran.err
     nothing_reassuring(ran)
 
 

@@ -2,10 +2,16 @@ import json
 import time
 
 import pytest
+import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deniability.crypto.canonical import MAX_SAFE_INTEGER, canonical_json, parse_canonical
+from deniability.crypto.canonical import (
+    MAX_SAFE_INTEGER,
+    _deeper_than,
+    canonical_json,
+    parse_canonical,
+)
 from deniability.errors import ParseError, StatementError
 
 scalars = st.one_of(
@@ -211,3 +217,29 @@ def test_the_one_duplicate_among_many_keys_is_named_in_linear_time():
     with pytest.raises(ParseError, match="the key 'k59999' twice"):
         parse(raw)
     assert time.process_time() - began < 5
+
+
+@given(values)
+def test_what_the_standard_library_writes_is_what_rfc_8785_asks_for(value):
+    expected = rfc8785.dumps(value)
+    assert canonical_json(value) == expected
+    assert parse_canonical(expected, where="x", max_bytes=10**6) == value
+
+
+@given(st.text(st.sampled_from('[]{}"\\ab'), max_size=40))
+def test_depth_is_that_of_the_brackets_outside_strings(text):
+    depth = deepest = 0
+    inside = escaped = False
+    for character in text:
+        if inside:
+            inside = escaped or character != '"'
+            escaped = not escaped and character == "\\"
+        elif character == '"':
+            inside = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    for limit in range(4):
+        assert _deeper_than(text.encode(), limit) is (deepest > limit)

@@ -3,6 +3,7 @@ import hashlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymerkle import InmemoryTree
 
 from deniability.crypto.merkle import (
     consistency_proof,
@@ -57,6 +58,14 @@ def path(m, leaves):
     if m < k:
         return [*path(m, leaves[:k]), mth(leaves[k:])]
     return [*path(m - k, leaves[k:]), mth(leaves[:k])]
+
+
+@given(trees)
+def test_another_implementation_has_the_same_roots(leaves):
+    tree = InmemoryTree(algorithm="sha256")
+    for leaf in leaves:
+        tree.append_entry(leaf)
+    assert tree.get_root() == merkle_root(leaves)
 
 
 @pytest.mark.parametrize("size", range(9))

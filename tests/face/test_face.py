@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from deniability.evidence.prove import prove
 from deniability.evidence.register import register
 from deniability.generators.entropy import latents_from_seed
 from deniability.generators.load import load_generator
+from deniability.imaging.decode import decode_picture
+from deniability.imaging.observation import observe
 from deniability.wire.protocol import preset
 
 ROOT = Path(__file__).parents[2]
@@ -112,3 +115,46 @@ def test_the_astronaut_is_excluded(opened, key, astronaut, tmp_path):
     family = exclusion.finding.families[0]
     assert family.recovered >= 90
     assert float(family.statistic) > 1000 * FLOOR
+
+
+def jpeg(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=50, subsampling="4:2:0")
+    return buffer.getvalue()
+
+
+def perturbed_copy(generator, share):
+    """The generator's pictures with every weight tensor off by a share of its own spread."""
+    stream = torch.Generator().manual_seed(7)
+    saved = [p.clone() for p in generator.module.parameters()]
+    for p in generator.module.parameters():
+        p.add_(share * p.std() * torch.randn(p.shape, generator=stream))
+    return saved
+
+
+def test_once_jpeg_saved_outputs_are_told_from_those_of_a_noisy_copy(opened):
+    procedure, generator = opened.procedure, opened.procedure.generator
+    seeds = [b"jpeg face %d" % i for i in range(3)]
+    honest = [jpeg(own(opened, seed)) for seed in seeds]
+    saved = perturbed_copy(generator, 0.1)
+    try:
+        foreign = [jpeg(own(opened, seed)) for seed in seeds]
+    finally:
+        for p, original in zip(generator.module.parameters(), saved, strict=True):
+            p.copy_(original)
+
+    def residuals(files, restarts):
+        found = []
+        for data in files:
+            picture = decode_picture(data, where="face.jpg")
+            seen = observe(
+                picture, data, channels=3, height=64, width=64, where="face.jpg", rounding="round"
+            )
+            engine = replace(procedure.engine(seen.handling, 5e-8), restarts=restarts)
+            (trace,) = engine.run(seen.observations, lambda *_: bytes(32))
+            found.append(trace.residual)
+        return found
+
+    members, strangers = residuals(honest, restarts=12), residuals(foreign[:1], restarts=1)
+    assert max(members) <= 2e-7, members
+    assert min(strangers) >= 20 * max(members), strangers

@@ -54,7 +54,7 @@ def test_training_lowers_the_loss_and_measures_the_error(generator):
     assert (encoder.error < 0.95).all()  # the prior's own spread is 1
 
 
-@pytest.mark.parametrize("stop_at", [1, 11, 23])
+@pytest.mark.parametrize("stop_at", [1, 11, 23, 40, 71])
 def test_interrupted_training_goes_on_bit_for_bit(generator, encoder, stop_at):
     first = training(generator)
     for _ in range(stop_at):
@@ -93,7 +93,7 @@ def test_the_digest_notices_any_change(encoder):
     digest = tensors_digest(whole)
     for name, tensor in whole.items():
         changed = tensor.clone()
-        changed.view(-1)[0] += 1e-3
+        changed.view(-1)[0] += 1
         assert tensors_digest(whole | {name: changed}) != digest
     renamed = {f"x{name}": tensor for name, tensor in whole.items()}
     assert tensors_digest(renamed) != digest
@@ -106,7 +106,7 @@ def test_the_digest_notices_any_change(encoder):
     [
         lambda t: t.pop("mean"),
         lambda t: t.pop(next(name for name in t if name.startswith("network."))),
-        lambda t: t.update({"network.head.2.weight": torch.zeros(5, 256)}),
+        lambda t: t.update({"network.head.weight": torch.zeros(5, 256)}),
         lambda t: t.update({"mean": torch.zeros(7)}),
         lambda t: t.update({"scale": torch.zeros(3, 3)}),
         lambda t: t.update({"error": torch.zeros(())}),

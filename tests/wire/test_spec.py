@@ -90,7 +90,11 @@ def definitions():
         ("statement", "Statement"),
         ("registration", "Registration"),
         ("exclusion", "Exclusion"),
+        ("chain", "Chain"),
+        ("intent", "Intent"),
         ("generator", "GeneratorSpec"),
+        ("verification-summary", "VerificationSummary"),
+        ("withdrawal", "Withdrawal"),
     ):
         schema = json.loads(schema_files()[f"{name}.schema.json"])
         found |= {root: schema} | schema.get("$defs", {})
@@ -334,6 +338,14 @@ def test_scope(family):
     lossless, jpeg, *others = found.splitlines()
     first = {"lossless": lossless, "jpeg": jpeg}[family].removeprefix(f"{family}: ")
     assert (first, *others) == scope_lines(KINDS[family])
+    words = block("origin")
+    for chained in (True, False):
+        for beacon in (True, False):
+            if chained or beacon:
+                last = words["chain" if chained else "no chain"]
+                seeds = words["beacon" if beacon else "no beacon"]
+                expected = (first, *others[:-1], last, seeds)
+                assert expected == scope_lines(KINDS[family], chained=chained, beacon=beacon)
 
 
 # --- steps
@@ -352,7 +364,7 @@ def test_steps_are_numbered_as_in_the_code():
     for name in ("envelope", "bundle"):
         code = (ROOT / "deniability" / "verify" / f"{name}.py").read_text("utf-8")
         found += [int(n) for n in re.findall(r"\bStep (\d+):", code)]
-    assert found == list(STEPS) == list(range(1, 13))
+    assert found == list(STEPS) == list(range(1, 14))
 
 
 def test_functions_run_in_the_order_of_the_steps():
@@ -404,7 +416,7 @@ def test_each_step_refuses_at_the_stage_that_it_names():
                 envelope(
                     lambda b: b["verificationMaterial"].update(timestampVerificationData=stamps)
                 ),
-                "trust",
+                "timestamp",
             )
         ],
         3: [
@@ -426,6 +438,7 @@ def test_each_step_refuses_at_the_stage_that_it_names():
         10: [(predicate(lambda p: p["controls"]["controls"].pop()), "commitment")],
         11: [(predicate(lambda p: p.update(traceRoot="0" * 64)), "commitment")],
         12: [(predicate(lambda p: p["finding"].update(sentence="x")), "statistics")],
+        13: [(predicate(lambda p: p["registration"].update(chain="AAAA")), "commitment")],
     }
     for step, cases in attacks.items():
         named = re.findall(r"[Ss]tage: ([a-z]+)", STEPS[step])

@@ -62,7 +62,12 @@ def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidec
     _same(exhibit, exclusion)
     tensors = read_sidecar(sidecar, exclusion.latents)
     procedure = procedure_from(
-        generator, exclusion.protocol, tensors, exclusion.encoder, where=str(sidecar)
+        generator,
+        exclusion.protocol,
+        tensors,
+        exclusion.encoder,
+        beacon=exclusion.beacon,
+        where=str(sidecar),
     )
     pictures = tensors.get("pictures")
     if pictures is None:

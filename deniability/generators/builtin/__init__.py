@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+#: Names under which the shipped generators are loaded, and whether each is the twin.
+BUILTIN = {"builtin": False, "builtin-twin": True}
 _DATA = Path(__file__).resolve().parent / "data"
 
 

@@ -1,0 +1,111 @@
+"""What an isolated child may answer about V1 and V2: strict shapes, and what can be recomputed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from deniability.crypto.canonical import canonical_json
+from deniability.sandbox.interface import IsolationError
+from deniability.sandbox.messages import Answer
+from deniability.stats.binomial import (
+    decimal_down,
+    decimal_up,
+    detection_probability,
+    upper_bound,
+)
+from deniability.wire.base import DecimalString, WireModel
+from deniability.wire.exclusion import Exclusion
+
+_Count = Annotated[int, Field(ge=0, le=10**9)]
+_Share = Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{6}$")]
+_Bound = Annotated[str, Field(pattern=r"^[0-9.e-]{1,24}$")]
+_Kind = TypeVar("_Kind", bound=WireModel)
+
+
+class LatentsAnswer(WireModel):
+    """The numbers of V1."""
+
+    level: Literal["v1"]
+    verdict: Literal["excluded", "reached", "inconclusive"]
+    restarts: _Count
+    controls: _Count
+    largest_difference: _Share
+
+
+class SearchAnswer(WireModel):
+    """The numbers of V2."""
+
+    level: Literal["v2"]
+    restarts: _Count
+    best: DecimalString | None = None
+    prover_residual: DecimalString | None = None
+    fresh_controls: _Count
+    extreme: _Count
+    recovered: _Count
+    probed_without_encoder: _Count
+    found_without_encoder: _Count
+    pooled_upper_bound: _Bound
+    detection_probability: _Bound
+    full_check: bool
+
+
+def check_answer(answer: Answer, exclusion: Exclusion, count: int | None) -> None:
+    """Refuse an answer that is no answer, or contradicts what can be computed without the model.
+
+    Raises IsolationError.
+    """
+    wanted = (LatentsAnswer,) if count is None else (LatentsAnswer, SearchAnswer)
+    if not len(wanted) == len(answer.values) == len(answer.lines):
+        raise _wrong("levels", f"{len(wanted)}", f"{len(answer.values)}")
+    _check_latents(_parsed(LatentsAnswer, answer.values[0]), exclusion)
+    if count is not None:
+        _check_search(_parsed(SearchAnswer, answer.values[1]), exclusion, count)
+
+
+def _check_latents(answer: LatentsAnswer, exclusion: Exclusion) -> None:
+    claimed = exclusion.finding.verdict
+    if claimed != "inconclusive":
+        _same("verdict", claimed, answer.verdict)
+    _same("restarts", sum(r.stop != "notRun" for r in exclusion.restarts), answer.restarts)
+    _same("controls", len(exclusion.controls.controls), answer.controls)
+
+
+def _check_search(answer: SearchAnswer, exclusion: Exclusion, count: int) -> None:
+    family, alpha = exclusion.finding.families[0], Fraction(exclusion.protocol.alpha)
+    _same("freshControls", count, answer.fresh_controls)
+    _same("proverResidual", family.statistic, answer.prover_residual)
+    for field in ("extreme", "recovered", "probed_without_encoder"):
+        if getattr(answer, field) > count:
+            raise _wrong(field, f"at most {count}", str(getattr(answer, field)))
+    detection = decimal_down(detection_probability(count, alpha), 6)
+    _same("detectionProbability", detection, answer.detection_probability)
+    trials = len(exclusion.controls.controls) + count
+    bound = decimal_up(upper_bound(family.k + answer.extreme, trials), 6)
+    _same("pooledUpperBound", bound, answer.pooled_upper_bound)
+    _same("fullCheck", count * alpha >= 3, answer.full_check)
+
+
+def _parsed(kind: type[_Kind], value: dict[str, Any]) -> _Kind:
+    try:
+        return kind.model_validate_json(canonical_json(value), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _wrong(where[:80], first["msg"][:200], "something else") from error
+
+
+def _same(field: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise _wrong(field, str(expected), str(found))
+
+
+def _wrong(field: str, expected: str, found: str) -> IsolationError:
+    return IsolationError(
+        "the model's process gave an answer that cannot be right",
+        where=f"--model: {field}",
+        expected=expected,
+        found=found,
+    )
