@@ -44,7 +44,8 @@ def test_v0_says_first_what_it_is_and_then_what_it_is_not(deny, proved, key):
     assert lines[1].startswith("Excluded: the accused picture is not an unmodified output")
     assert "edited outputs" in lines[1]
     assert any("deployment not verified" in line for line in lines[:8])
-    assert any("registration undated; seeds could have been ground" in line for line in lines[:8])
+    assert any("registered after the accusation, or undated" in line for line in lines[:8])
+    assert any("seeds could have been ground" in line for line in lines[:8])
     assert "V1 was not checked" in ran.out
     assert "V2 was not checked" in ran.out
     assert "0 of 99" in ran.out

@@ -34,8 +34,8 @@ def test_no_such_picture(accuse, tmp_path):
     refused(accuse(tmp_path / "none.png"), "none.png: no such picture")
 
 
-def test_a_folder_as_picture(accuse, tmp_path):
-    refused(accuse(tmp_path), "is a folder")
+def test_a_folder_without_a_picture(accuse, tmp_path):
+    refused(accuse(tmp_path), "no picture in there")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0 cut"])
