@@ -20,7 +20,9 @@ RESULTS = Path(__file__).parent / "results"
 COUNTS = (12, 1000, 10_000)
 
 PREPARE = """
+import os
 import sys
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # as `deny` does first of all
 from deniability.wire import protocol
 name = "pristine-quick-v1"
 wider = protocol.PRESETS[name].model_copy(update={{"restarts": {restarts}}})
@@ -38,8 +40,9 @@ open({folder!r} + "/bundle.json", "wb").write(samples.sign(samples.recommit(cont
 open({folder!r} + "/key.pem", "wb").write(samples.KEY.public.pem)
 """
 VERIFY = """
-from deniability.cli.app import run
-sys.exit(run(["verify", {folder!r} + "/bundle.json", "--key", {folder!r} + "/key.pem", "--quiet"]))
+from deniability.cli import main
+sys.argv[1:] = ["verify", {folder!r} + "/bundle.json", "--key", {folder!r} + "/key.pem", "--quiet"]
+main()
 """
 
 

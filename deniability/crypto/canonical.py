@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, NoReturn
 
 import rfc8785
@@ -26,6 +27,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 # What the standard library writes in C for ASCII text without floats is what RFC 8785 asks for:
 # the same escapes, and keys in order of code points, which is that of UTF-16 there.
 _ASCII = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+_FLAT = {str, int, bool, type(None)}
 _BRACKETS = b"[]{}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 
@@ -129,18 +131,16 @@ def _deeper_than(raw: bytes, limit: int) -> bool:
     return False
 
 
-def _is_flat(value: object) -> bool:
-    """Tell whether this is an object of texts, safe integers, booleans and nulls."""
-    return type(value) is dict and all(
-        type(key) is str
-        and (
-            type(member) is str
-            or member is None
-            or member is True
-            or member is False
-            or (type(member) is int and abs(member) <= MAX_SAFE_INTEGER)
-        )
-        for key, member in value.items()
+def _is_flat(value: Any) -> bool:
+    """Tell whether this is an object, or a list of objects, without nesting and floats."""
+    objects = value if type(value) is list else [value]
+    if not all(type(entry) is dict for entry in objects):
+        return False
+    members = [member for entry in objects for member in entry.values()]
+    return (
+        set(map(type, members)) <= _FLAT
+        and set(map(type, chain.from_iterable(objects))) <= {str}
+        and all(abs(member) <= MAX_SAFE_INTEGER for member in members if type(member) is int)
     )
 
 

@@ -26,7 +26,7 @@ from deniability.wire.exclusion import (
     RestartRecord,
     Verdict,
 )
-from deniability.wire.numbers import decimal_string_up
+from deniability.wire.numbers import decimal_string_up, order_of
 from deniability.wire.protocol import Family, Protocol, mismatch_ways
 
 #: Rounding error of a pixel, (1/12) step² with a step of 1/127.5: the floor of lossless files.
@@ -146,8 +146,9 @@ def decide(
 
     """
     limits = thresholds(controls, protocol)
-    statistic = min((residual(r.residual) for r in restarts), default=Infinite)
-    best = next((r for r in restarts if residual(r.residual) == statistic), None)
+    finite = [(order_of(r.residual), r.index, r) for r in restarts if r.residual is not None]
+    best = min(finite)[2] if finite else None
+    statistic = residual(best.residual) if best else Infinite
     reached = statistic <= limits.threshold
     family = _family(protocol, controls, restarts, cautions, limits, statistic)
     excluded = not reached and all(gate.passed for gate in family.gates)

@@ -36,6 +36,7 @@ from deniability.wire.beacon import Beacon, round_time
 from deniability.wire.controls import Control, ControlSet
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion, RestartRecord
 from deniability.wire.generator import GeneratorSpec
+from deniability.wire.numbers import order_of
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
 from deniability.wire.registration import REGISTRATION_TYPE, ModelDescriptor, Registration
@@ -282,7 +283,7 @@ def _check_search(
 
 def _check_residual(text: str | None, protocol: Protocol, field: str, where: str) -> None:
     """Residuals below the resolution are written as 0."""
-    if text is not None and 0 < residual(text) < residual(protocol.resolution):
+    if text not in {None, "0"} and order_of(text) < order_of(protocol.resolution):
         _equal(field, f"0, or at least {protocol.resolution}", text, where)
 
 
@@ -301,8 +302,15 @@ def _check_trace(exclusion: Exclusion, records: list[dict[str, Any]], where: str
         _check_residual(restart.residual, protocol, f"{field}.residual", where)
         _check_outcome(restart, field, where)
     _check_stop_order(exclusion, where)
-    leaves = [canonical_json(record) for record in records]
-    _equal("traceRoot", merkle_root(leaves).hex(), exclusion.trace_root, where)
+    _equal("traceRoot", merkle_root(_leaves(records)).hex(), exclusion.trace_root, where)
+
+
+def _leaves(records: list[dict[str, Any]]) -> list[bytes]:
+    """Return the canonical JSON of each restart, from that of their list.
+
+    No field of a `RestartRecord` can hold a brace, so they stand only around the records.
+    """
+    return [b"{%s}" % inner for inner in canonical_json(records)[2:-2].split(b"},{")]
 
 
 def _check_outcome(restart: RestartRecord, field: str, where: str) -> None:
@@ -318,13 +326,13 @@ def _check_outcome(restart: RestartRecord, field: str, where: str) -> None:
 
 def _check_stop_order(exclusion: Exclusion, where: str) -> None:
     """Restarts run in index order up to the first that reaches the threshold."""
-    threshold = residual(exclusion.finding.families[0].threshold)
+    threshold = order_of(exclusion.finding.families[0].threshold)
     done = False
     for index, restart in enumerate(exclusion.restarts):
         field = f"restarts.{index}.stop"
         _equal(f"{field} (after a reached one)", done, restart.stop == "notRun", where)
         if restart.stop != "notRun":
-            reached = residual(restart.residual) <= threshold
+            reached = restart.residual is not None and order_of(restart.residual) <= threshold
             _equal(field, reached, restart.stop == "reached", where)
             done = done or reached
 

@@ -9,7 +9,7 @@ from deniability.crypto.dsse import pae
 from deniability.crypto.encoding import b64decode_strict
 from deniability.crypto.keys import PublicKey
 from deniability.errors import SignatureError, StatementError, UncheckedError
-from deniability.verify.parse import parse_bundle, parse_model
+from deniability.verify.parse import parse_bundle, parse_statement
 from deniability.verify.timestamps import Times, check_timestamps
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.statement import Statement
@@ -102,7 +102,7 @@ def verify_envelope(
         ) from cause
 
     # Step 5: only now is the payload looked at.
-    statement = parse_model(payload, Statement, where=f"{where}: payload", error=StatementError)
+    statement = parse_statement(payload, where=f"{where}: payload")
     if statement.predicate_type != predicate_type:
         raise StatementError(
             "another type of statement",

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from deniability.crypto.canonical import parse_canonical
+from deniability.crypto.canonical import canonical_json, parse_canonical
 from deniability.errors import DeniabilityError, ParseError, StatementError
 from deniability.wire.base import WireModel
-from deniability.wire.statement import SigstoreBundle
+from deniability.wire.statement import SigstoreBundle, Statement
 
 #: Largest bundle or registration that is read, bytes.
 MAX_BUNDLE_BYTES = 64 * 2**20
@@ -44,6 +44,25 @@ def parse_model(
         raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=error
     )
     return _written_one_way(_validated(raw, model, where=where, error=error), value, where, error)
+
+
+def parse_statement(raw: bytes, *, where: str) -> Statement:
+    """Parse a statement, whose predicate is left as JSON for the model of its type.
+
+    A large predicate is not held against "any JSON object" only to be copied.
+
+    Raises:
+        StatementError: not canonical JSON, or not an in-toto statement.
+
+    """
+    value = parse_canonical(
+        raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=StatementError
+    )
+    predicate = value.get("predicate") if isinstance(value, dict) else None
+    small = value | {"predicate": {}} if isinstance(predicate, dict) else value
+    parsed = _validated(canonical_json(small), Statement, where=where, error=StatementError)
+    statement = _written_one_way(parsed, small, where, StatementError)
+    return statement.model_copy(update={"predicate": predicate})
 
 
 def parse_bundle(raw: bytes, *, where: str) -> SigstoreBundle:

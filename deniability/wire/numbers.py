@@ -28,6 +28,14 @@ def fraction_of(text: str) -> Fraction:
     return Fraction(text)
 
 
+def order_of(text: str) -> tuple[int, str]:
+    """Return a key by which decimal strings sort as their values do, without reading them.
+
+    The mantissa has one digit before the point, which is not 0, so the exponent decides first.
+    """
+    return (-1000, "") if text == "0" else (int(text[8:]), text[:7])
+
+
 def decimal_string_up(value: Fraction) -> str:
     """Write a fraction >= 0 as a decimal string that is not below it.
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deniability.errors import StatisticsError
 from deniability.wire.base import DecimalString, PlainDecimal, Timestamp
-from deniability.wire.numbers import decimal_string, decimal_string_up, fraction_of
+from deniability.wire.numbers import decimal_string, decimal_string_up, fraction_of, order_of
 
 many = settings(max_examples=300, deadline=None)
 DECIMAL, PLAIN, TIME = (TypeAdapter(kind) for kind in (DecimalString, PlainDecimal, Timestamp))
@@ -89,3 +89,14 @@ def test_times_that_do_not_exist_or_are_written_otherwise(text):
     with pytest.raises(ValidationError):
         TIME.validate_python(text)
     assert TIME.validate_python("2024-02-29T23:59:59Z")
+
+
+@given(st.floats(0, 1e90, allow_subnormal=False), st.floats(0, 1e90, allow_subnormal=False))
+def test_decimal_strings_are_ordered_as_their_values(one, other):
+    texts = [decimal_string(value) if value > 1e-90 else "0" for value in (one, other)]
+    values = [Fraction(text) for text in texts]
+    keys = [order_of(text) for text in texts]
+    assert (keys[0] < keys[1], keys[0] == keys[1]) == (
+        values[0] < values[1],
+        values[0] == values[1],
+    )
