@@ -106,5 +106,5 @@ def verify_command(
     if image is not None:
         words += ["--image", str(image)]
     if model is not None:
-        words += ["--model", model, "--trust-model"]
+        words += ["--model", model]  # nobody is told to run a stranger's model without isolation
     return shlex.join(words)

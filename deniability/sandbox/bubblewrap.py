@@ -34,6 +34,9 @@ class Bubblewrap:
             *("--proc", "/proc", "--dev", "/dev"),
             *(word for path in sorted(shown) for word in ("--ro-bind-try", path, path)),
             *("--size", str(limits.scratch), "--tmpfs", scratch),
+            # Started by root, the child owns the kernel's settings in /proc; and what is left
+            # writable beside the scratch folder is memory that no limit counts.
+            *(word for place in ("/proc", "/dev", "/") for word in ("--remount-ro", place)),
             *("--chdir", scratch, "--"),
             *boot_arguments(program, limits, "null", folder),
         ]

@@ -1,8 +1,9 @@
 """A seccomp filter in classic BPF: no sockets, no other processes, no changes but to contents.
 
 It closes what namespaces and Landlock leave open: every family of sockets, io_uring (which goes
-round filters), attributes of files, tracing, keys, mounts. `seal` then forbids new processes and
-signals to others, for the rest of the process's life; threads stay possible.
+round filters), attributes of files, tracing, keys, mounts, memory that no limit counts. `seal` then
+forbids new processes and signals to others, for the rest of the process's life; threads stay
+possible.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _TABLE: dict[str, tuple[int | None, int | None]] = {
     "setpriority": (141, 140), "ioprio_set": (251, 30), "move_pages": (279, 239),
     "migrate_pages": (256, 238), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190),
     "mq_open": (240, 180), "memfd_secret": (447, 447),
+    "memfd_create": (319, 279),
 }  # fmt: skip
 _PROCESSES: dict[str, tuple[int | None, int | None]] = {
     "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),

@@ -130,7 +130,7 @@ def _read_error(cause: Exception, where: str, what: str) -> DeniabilityError:
     if isinstance(cause, FileNotFoundError | NotADirectoryError):
         return InputError(f"no such {what}", where=where, hint="Check the name.")
     if isinstance(cause, IsADirectoryError):
-        return InputError("is a folder", where=where, expected=f"a {what} file")
+        return InputError("is a folder", where=where, expected="a file")
     if isinstance(cause, PermissionError):
         return InputError(f"not allowed to read this {what}", where=where)
     return InputError(f"cannot read this {what}", where=where, found=_reason(cause))

@@ -44,9 +44,8 @@ def test_the_demo_ends_as_it_has_to_and_leaves_everything(home, process, deny):
     light = deny("verify", "demo/photo.bundle.json", *key)
     assert light.code == 0
     full = deny(
-        "verify", "demo/own.bundle.json", *key, "--image", "demo/own.png", "--model", "builtin",
-        "--trust-model",
-    )  # fmt: skip
+        "verify", "demo/own.bundle.json", *key, "--image", "demo/own.png", "--model", "builtin"
+    )
     assert full.code == 0
     assert deny("verify", "demo/forged.bundle.json", *key).code == 3
     assert seconds < 240  # two minutes on two cores of its own; here it shares them

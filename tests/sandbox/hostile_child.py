@@ -44,6 +44,24 @@ def bomb():
     return children
 
 
+def elsewhere(megabytes):
+    """Take so much memory in files, where address space does not count it."""
+    refused = []
+    for folder in ("/", "/dev/shm", "/dev"):
+        try:
+            for number in range(int(megabytes)):
+                Path(folder, f"deniability-{number}").write_bytes(bytes(1 << 20))
+        except OSError:
+            refused.append(folder)
+    try:
+        held = [os.memfd_create(str(number)) for number in range(int(megabytes))]
+        for opened in held:
+            os.write(opened, bytes(1 << 20))
+    except OSError:
+        refused.append("memory")
+    return " ".join(refused)
+
+
 ACTIONS = {
     "answer": lambda: say(encode(Note(text="hello")) + ANSWER),
     "garbage": lambda: say(b"\x1b]0;owned\x07\n"),
@@ -70,6 +88,7 @@ ACTIONS = {
     "fill": lambda: tried(
         lambda: [Path(f"{i}").write_bytes(bytes(1 << 20)) for i in range(1 << 20)]
     ),
+    "fill elsewhere": lambda: tried(lambda: elsewhere(sys.argv[-1])),
     "large file": lambda: tried(lambda: Path("large").write_bytes(bytes(2 << 20))),
     "torchscript": lambda: tried(lambda: torchscript(sys.argv[-1])),
     "load": lambda: tried(lambda: load(sys.argv[-1])),
