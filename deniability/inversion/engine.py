@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deniability.errors import GeneratorError
+from deniability.errors import GeneratorError, InputError
 from deniability.generators.base import Generator
 from deniability.imaging.handling import Handling, Observations
 from deniability.inversion.jacobian import Jacobian
@@ -252,7 +252,12 @@ class Run:
         )
 
     def restore(self, partial: Partial) -> None:
-        """Go on from where another run on the same targets was."""
+        """Go on from where another run on the same targets was.
+
+        Raises:
+            InputError: it is of another search.
+
+        """
         self.ended = dict.fromkeys(partial.ended)
         self._reached = dict(partial.reached)
         self._opened = list(partial.opened)
@@ -265,6 +270,14 @@ class Run:
             self._start(list(partial.active))  # the right shapes; then the right numbers
             assert self._state is not None  # noqa: S101
             device = self.engine.generator.device
+            fresh = {f.name: getattr(self._state, f.name) for f in fields(self._state)}
+            if {n: (t.shape, t.dtype) for n, t in fresh.items()} != {
+                n: (t.shape, t.dtype) for n, t in partial.state.items()
+            }:
+                raise InputError(
+                    "the state of an interrupted search does not fit the search",
+                    hint="Run without --resume to start afresh.",
+                )
             stored = {name: tensor.to(device) for name, tensor in partial.state.items()}
             self._state = replace(self._state, **stored)
 

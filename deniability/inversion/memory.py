@@ -56,15 +56,19 @@ def container_memory(folder: Path = _CGROUP) -> int | None:
     return None
 
 
-class _Counting(TorchDispatchMode):
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of everything that operators return."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for value in result if isinstance(result, tuple | list) else (result,):
@@ -81,7 +85,8 @@ def activation_bytes(generator: Generator) -> int:
     latent = torch.zeros(1, generator.dimension, device=generator.device)
     with torch.no_grad(), _Counting() as counted:
         generator(latent)
-    return counted.bytes
+    total: int = counted.bytes
+    return total
 
 
 def lanes_that_fit(generator: Generator) -> int:
