@@ -57,7 +57,7 @@ def container_memory(folder: Path = _CGROUP) -> int | None:
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the bytes of everything that operators return."""
+    """Adds up the bytes of everything that operators return, views and writes in place apart."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -71,6 +71,8 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        if any(returned.alias_info for returned in func._schema.returns):  # noqa: SLF001 - torch's
+            return result
         for value in result if isinstance(result, tuple | list) else (result,):
             if isinstance(value, Tensor):
                 self.bytes += value.numel() * value.element_size()

@@ -148,9 +148,7 @@ class RayExecutor:
             for reference in running:
                 self._ray.cancel(reference, force=True)
 
-    def _received(
-        self, reference: Any, sent: _Sent, receiver: Receiver[Any, Any]
-    ) -> _Sent | None:
+    def _received(self, reference: Any, sent: _Sent, receiver: Receiver[Any, Any]) -> _Sent | None:
         """Pass on a slice; return what is to be sent next, if the chunk is not finished."""
         chunk, errors = sent.chunk, self._ray.exceptions
         try:
@@ -177,7 +175,9 @@ class RayExecutor:
         return _Sent(replace(chunk, partial=part.partial), 1)
 
     def _remote(self, resource: str) -> Any:
-        needs: dict[str, Any] = {"num_gpus": 1} if resource == "GPU" else {"num_cpus": self._threads}
+        needs: dict[str, Any] = (
+            {"num_gpus": 1} if resource == "GPU" else {"num_cpus": self._threads}
+        )
         return self._ray.remote(max_retries=0, **needs)(_on_worker)
 
     def _workers(self, resource: str) -> int:

@@ -65,7 +65,8 @@ def do_slice(
     Args:
         order: how.
         fetch: gets the parcel; called only where the model is not loaded yet.
-        task, chunk: what to do, and from where to go on.
+        task: what to do.
+        chunk: with what, and from where to go on.
 
     Raises:
         DeniabilityError: whatever the chunk raises; CommitmentError for another model.

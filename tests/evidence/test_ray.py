@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 import toy_evidence as toy
+from safetensors.torch import save
 
-from deniability.crypto.digest import sha256_hex
+from deniability.cli.app import run as deny
+from deniability.crypto.digest import FileDigest, sha256_hex
+from deniability.crypto.keys import private_pem
 from deniability.errors import CommitmentError, GeneratorError, InputError
-from deniability.evidence.register import register
 from deniability.evidence.restarts import RestartLog
 from deniability.evidence.search import Targets, search
 from deniability.evidence.state import RunState
 from deniability.generators.load import load_generator
-from deniability.generators.parcel import pack_model
+from deniability.generators.options import ModelOptions
+from deniability.generators.parcel import ModelParcel, pack_model
 from deniability.imaging.lossless import LosslessHandling
 from deniability.imaging.observation import lossless_kind
 from deniability.inversion import ray_executor
@@ -25,6 +28,7 @@ from deniability.inversion.executor import LocalExecutor
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.ray_executor import RayExecutor
 from deniability.inversion.starts import Starts
+from deniability.wire.protocol import PRESETS
 
 CPU = torch.device("cpu")
 # Ray's own warnings: files and sockets that it leaves to the garbage collector.
@@ -112,8 +116,9 @@ def workers():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "restarts"), [(70, 3), (1, 20)], ids=["targets", "restarts"])
-def test_the_trace_is_that_of_one_machine(cluster, builtin, count, restarts):
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(("count", "restarts"), [(66, 2), (1, 20)], ids=["targets", "restarts"])
+def test_the_trace_is_that_of_one_machine(builtin, count, restarts):
     threshold = 1e-6 if count > 1 else -1.0  # the single target's restarts all run
     engine = engine_of(builtin, restarts=restarts, threshold=threshold)
     targets = observed(engine, count)
@@ -125,8 +130,9 @@ def test_the_trace_is_that_of_one_machine(cluster, builtin, count, restarts):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 @needs_processes
-def test_a_killed_worker_costs_its_last_slice(cluster, builtin, tmp_path):
+def test_a_killed_worker_costs_its_last_slice(builtin, tmp_path):
     engine = engine_of(builtin, restarts=24, threshold=-1.0, iterations=14)
     targets = observed(engine, 1)
     here = run(engine, targets, LocalExecutor())
@@ -147,7 +153,8 @@ def test_a_killed_worker_costs_its_last_slice(cluster, builtin, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_goes_on_elsewhere(cluster, builtin, tmp_path):
+@pytest.mark.usefixtures("cluster")
+def test_an_interrupted_search_goes_on_elsewhere(builtin, tmp_path):
     engine = engine_of(builtin, restarts=24, threshold=-1.0, iterations=14)
     targets = observed(engine, 1)
     here = run(engine, targets, LocalExecutor())
@@ -166,28 +173,28 @@ def test_an_interrupted_search_goes_on_elsewhere(cluster, builtin, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_registration_is_the_same(cluster, builtin, tmp_path):
-    def controls(name, executor):
-        (tmp_path / name).mkdir()
-        opened = register(
-            builtin,
-            protocol=toy.TINY.model_copy(update={"controls": 66, "restarts": 2, "iterations": 8}),
-            key=toy.KEY,
-            output=tmp_path / name / "registration.json",
-            executor=executor,
-        )
-        return opened.verified.registration.controls
+@pytest.mark.usefixtures("cluster")
+def test_a_registration_by_command_is_the_same(tmp_path, monkeypatch):
+    short = toy.TINY.model_copy(update={"controls": 65, "restarts": 2, "iterations": 6})
+    monkeypatch.setitem(PRESETS, short.name, short)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    key, output = tmp_path / "key.pem", tmp_path / "{}.json"
+    key.write_bytes(private_pem(toy.KEY, None))
+    key.chmod(0o600)
 
-    with pytest.MonkeyPatch.context() as patch:
-        short = toy.TINY.model_copy(update={"controls": 66, "restarts": 2, "iterations": 8})
-        patch.setitem(toy.__dict__, "SHORT", short)
-        patch.setattr("deniability.verify.bundle.PRESETS", {short.name: short}, raising=False)
-        patch.setitem(__import__("deniability.wire.protocol", fromlist=["x"]).PRESETS, short.name, short)
-        assert controls("here", None) == controls("there", RayExecutor("builtin"))
+    def controls(name):
+        target = str(output).format(name)
+        arguments = ["register", "builtin", "--key", str(key), "-o", target, "--quiet"]
+        assert deny([*arguments, "--preset", short.name, "--executor", name]) == 0
+        (found,) = toy.payload_of(target)["predicate"]["controls"]
+        return found["controls"]
+
+    assert controls("ray") == controls("local")
 
 
 @pytest.mark.slow
-def test_workers_that_die_again_and_again_end_the_search(cluster, builtin, monkeypatch):
+@pytest.mark.usefixtures("cluster")
+def test_workers_that_die_again_and_again_end_the_search(builtin, monkeypatch):
     engine = engine_of(builtin, restarts=8)
     monkeypatch.setattr(ray_executor, "_on_worker", _dies)
     with pytest.raises(InputError, match="again and again") as caught:
@@ -204,31 +211,16 @@ def test_a_worker_refuses_another_model(builtin):
     assert parcel.load(CPU).files == builtin.files
     twin = load_generator("builtin-twin", device=CPU)
     with pytest.raises(CommitmentError, match="not the model that is searched"):
-        type(parcel)("builtin", b"", parcel.options, twin.files, twin.spec).load(CPU)
+        ModelParcel("builtin", b"", parcel.options, twin.files, twin.spec).load(CPU)
     with pytest.raises(CommitmentError, match="not the model that is searched"):
-        type(parcel)("model.pt", b"other", parcel.options, builtin.files, builtin.spec).load(CPU)
+        ModelParcel("model.pt", b"other", parcel.options, builtin.files, builtin.spec).load(CPU)
 
 
-def test_a_factory_that_a_worker_lacks_is_named(builtin, tmp_path, monkeypatch):
-    from safetensors.torch import save
-
-    (tmp_path / "made_here.py").write_text("import torch\ndef net(): return torch.nn.Linear(4, 9)\n")
-    (tmp_path / "m.generator.toml").write_text(
-        '[latent]\nshape = [4]\nprior = "normal"\n[output]\nrange = [0, 1]\nsize = [1, 3, 3]\n'
-        '[model]\nfactory = "made_here:net"\n'
-    )
+def test_a_factory_that_a_worker_lacks_is_named(builtin):
     weights = save({"weight": torch.zeros(9, 4), "bias": torch.zeros(9)})
-    (tmp_path / "m.safetensors").write_bytes(weights)
-    parcel = type(pack_model("builtin", None, builtin))(
-        "m.safetensors",
-        weights,
-        __import__("deniability.generators.options", fromlist=["x"]).stated_options(
-            tmp_path / "m.safetensors",
-            __import__("deniability.generators.options", fromlist=["x"]).ModelOptions(),
-        ),
-        (builtin.files[0].__class__(path="m.safetensors", size=1, sha256=sha256_hex(weights)),),
-        builtin.spec,
-    )
+    file = FileDigest(path="m.safetensors", size=len(weights), sha256=sha256_hex(weights))
+    options = ModelOptions(factory="nowhere_to_be_found:net", latent_shape=(4,), prior="normal")
+    parcel = ModelParcel("m.safetensors", weights, options, (file,), builtin.spec)
     with pytest.raises(GeneratorError, match="cannot be loaded by a worker") as caught:
         parcel.load(CPU)
     assert "importable on every machine" in caught.value.hint
