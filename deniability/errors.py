@@ -5,7 +5,7 @@ Only `cli` turns these into exit codes (DESIGN section 6); nothing below it prin
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class DeniabilityError(Exception):
@@ -41,6 +41,10 @@ class DeniabilityError(Exception):
         self.hint = hint
         super().__init__(self._message())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        details = (self.where, self.expected, self.found, self.hint)
+        return (_again, (type(self), self.what, *details))
+
     def _message(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         details = []
@@ -54,6 +58,12 @@ class DeniabilityError(Exception):
         if self.hint:
             text += f" {self.hint}"
         return text
+
+
+def _again(kind: type[DeniabilityError], what: str, *details: str | None) -> DeniabilityError:
+    """Make an error again that comes from another process."""
+    where, expected, found, hint = details
+    return kind(what, where=where, expected=expected, found=found, hint=hint)
 
 
 class InputError(DeniabilityError):

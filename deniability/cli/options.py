@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from deniability.generators.options import ModelOptions
+    from deniability.inversion.executor import Executor
 
 
 class Device(StrEnum):
@@ -29,12 +31,30 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class ExecutorName(StrEnum):
+    """Who does the search."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Only the result: no notes, no progress.")
 ]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where the model runs; auto: a GPU if there is one.")
+]
+ExecutorOption = Annotated[
+    ExecutorName,
+    typer.Option("--executor", help="Who searches: this process, or the workers of a Ray cluster."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        help="Of a running Ray cluster, such as auto or HOST:6379; default: one on this machine.",
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Force = Annotated[
@@ -172,6 +192,35 @@ def choose_device(device: Device) -> torch.device:
             hint="Use --device cpu, or install a build of torch for your GPU.",
         )
     return torch.device("cuda" if available and device is not Device.CPU else "cpu")
+
+
+@contextlib.contextmanager
+def open_executor(
+    name: ExecutorName, address: str | None, model: str, options: ModelOptions
+) -> Iterator[Executor]:
+    """Yield who does the search; a cluster that it begins ends with the context.
+
+    Raises:
+        UsageError: an address without Ray.
+        InputError: Ray is not installed.
+
+    """
+    if name is ExecutorName.LOCAL:
+        if address is not None:
+            raise UsageError(
+                "an address of a cluster that is not used",
+                where="--ray-address",
+                found=address,
+                hint="Add --executor ray.",
+            )
+        from deniability.inversion.executor import LocalExecutor  # noqa: PLC0415
+
+        yield LocalExecutor()
+        return
+    from deniability.inversion.ray_executor import RayExecutor  # noqa: PLC0415
+
+    with RayExecutor(model, options, address=address) as executor:
+        yield executor
 
 
 def _wrong(name: str, expected: str, found: str) -> UsageError:

@@ -20,14 +20,18 @@ from deniability.cli.failure import UsageError, resumable
 from deniability.cli.options import (
     Device,
     DeviceOption,
+    ExecutorName,
+    ExecutorOption,
     Force,
     Json,
     ModelFlags,
     Preset,
     Quiet,
+    RayAddress,
     Resume,
     SigningKey,
     choose_device,
+    open_executor,
     with_model_flags,
 )
 from deniability.cli.terminal import Output
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from deniability.evidence.prove import Proof
     from deniability.evidence.register import OpenRegistration
     from deniability.generators.base import Generator
+    from deniability.inversion.executor import Executor
 
 
 #: Exit codes by verdict (DESIGN section 6).
@@ -58,6 +63,7 @@ class Job:
         resume: go on with an interrupted run.
         stamping: authorities to ask for timestamps of the bundle.
         accused_at: when the accusation was made.
+        executor: searches; this process if None.
 
     """
 
@@ -73,6 +79,7 @@ class Job:
     resume: bool
     stamping: Stamping = field(default_factory=Stamping)
     accused_at: datetime | None = None
+    executor: Executor | None = None
 
 
 @with_model_flags
@@ -101,6 +108,8 @@ def prove(
     ] = None,
     key: SigningKey = None,
     device: DeviceOption = Device.AUTO,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    ray_address: RayAddress = None,
     resume: Resume = False,
     force: Force = False,
     figure: Annotated[
@@ -137,7 +146,7 @@ def prove(
     drawn = None if no_figure else figure or figure_beside(target)
     key_file = signing_key_path(key)
     signer = read_signing_key(key_file)
-    with resumable():
+    with resumable(), open_executor(executor, ray_address, model, options) as workers:
         from deniability.evidence.register import registration_path  # noqa: PLC0415
 
         job = Job(
@@ -153,6 +162,7 @@ def prove(
             resume=resume,
             stamping=stamping,
             accused_at=accused,
+            executor=workers,
         )
 
         def load() -> Generator:
@@ -223,6 +233,7 @@ def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Pro
         resume=job.resume,
         progress=progress,
         chain=chain,
+        executor=job.executor,
     )
     proof = replace(proof, verified=job.stamping.stamp_bundle(proof.path, job.key, progress))
     return proof, _draw(job, proof, opened.procedure.generator, progress)
@@ -250,6 +261,7 @@ def open_or_register(job: Job, generator: Generator, progress: Progress) -> Open
             job.registration,
             resume=job.resume,
             progress=progress,
+            executor=job.executor,
         )
     trust = TrustPolicy((job.key.public, *load_trust_store(default_trust_folder()).keys))
     opened = open_registration(job.registration, generator, trust=trust)

@@ -19,14 +19,18 @@ from deniability.cli.failure import resumable
 from deniability.cli.options import (
     Device,
     DeviceOption,
+    ExecutorName,
+    ExecutorOption,
     Force,
     Json,
     ModelFlags,
     Preset,
     Quiet,
+    RayAddress,
     Resume,
     SigningKey,
     choose_device,
+    open_executor,
     with_model_flags,
 )
 from deniability.cli.terminal import Output
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from deniability.evidence.register import OpenRegistration
     from deniability.evidence.timestamp import Stamped
     from deniability.generators.base import Generator
+    from deniability.inversion.executor import Executor
     from deniability.wire.beacon import Beacon
     from deniability.wire.protocol import Protocol
 
@@ -53,6 +58,8 @@ def register(
     ] = None,
     key: SigningKey = None,
     device: DeviceOption = Device.AUTO,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    ray_address: RayAddress = None,
     resume: Resume = False,
     force: Force = False,
     tsa: TsaOption = None,
@@ -100,7 +107,10 @@ def register(
             name_round(out, name, generator, protocol, signer, stamping)
             return
         value = None if name is None else read_beacon(name, beacon_file, beacon_url)
-        with reporting(out) as progress:
+        with (
+            open_executor(executor, ray_address, model, options) as workers,
+            reporting(out) as progress,
+        ):
             opened = run_registration(
                 generator,
                 protocol,
@@ -109,6 +119,7 @@ def register(
                 resume=resume,
                 progress=progress,
                 beacon=value,
+                executor=workers,
             )
     stamps = stamping.stamp_chain(out, signer, target)
     _tell(out, target, opened, signer.public.keyid, stamps)
@@ -123,6 +134,7 @@ def run_registration(
     resume: bool,
     progress: Progress,
     beacon: Beacon | None = None,
+    executor: Executor | None = None,
 ) -> OpenRegistration:
     """Register a loaded model, in the chain of the key's registrations."""
     from deniability.evidence.chain import default_chain_folder  # noqa: PLC0415
@@ -137,6 +149,7 @@ def run_registration(
         progress=progress,
         chain=default_chain_folder(),
         beacon=beacon,
+        executor=executor,
     )
 
 

@@ -21,6 +21,7 @@ from deniability.evidence.subject import device_class
 from deniability.evidence.tensors import describe_bytes as describe
 from deniability.evidence.tensors import latent_digest, read_sidecar, write_tensors
 from deniability.imaging.handling import Handling
+from deniability.inversion.executor import Executor
 from deniability.verify.bundle import check_controls
 from deniability.verify.parse import MAX_BUNDLE_BYTES, parse_model
 from deniability.wire.base import WireModel
@@ -53,6 +54,7 @@ def controls_for(
     state: RunState | None,
     progress: Progress,
     batch_limit: int | None = None,
+    executor: Executor | None = None,
 ) -> CalibratedSet:
     """Return the controls of a kind: the registration's, cached ones, or new ones.
 
@@ -85,7 +87,12 @@ def controls_for(
         "Controls for this kind of file are made now; the next picture of its kind reuses them."
     )
     made = calibrate(
-        opened.procedure, handling, state=state, progress=progress, batch_limit=batch_limit
+        opened.procedure,
+        handling,
+        state=state,
+        progress=progress,
+        batch_limit=batch_limit,
+        executor=executor,
     )
     try:
         _write(path, made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -12,12 +11,16 @@ from torch import Tensor
 from deniability.evidence.mismatch import measure_mismatches
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Progress
-from deniability.evidence.state import RestartLog, RunState
+from deniability.evidence.restarts import RestartLog
+from deniability.evidence.search import Targets, search
+from deniability.evidence.state import RunState
 from deniability.evidence.subject import device_class
 from deniability.evidence.tensors import latent_digest
 from deniability.generators.entropy import latents_from_seed
 from deniability.imaging.handling import Handling, Observations, Pixels
 from deniability.imaging.residual import cell_residual, mean_squared
+from deniability.inversion.engine import Engine
+from deniability.inversion.executor import Executor
 from deniability.inversion.solution import Restart, Stop, Trace
 from deniability.stats.verdict import reached_threshold
 from deniability.wire.controls import Control, ControlSet
@@ -99,6 +102,7 @@ def calibrate(
     state: RunState | None,
     progress: Progress,
     batch_limit: int | None = None,
+    executor: Executor | None = None,
 ) -> CalibratedSet:
     """Make and invert all controls of one kind, and measure the mismatch allowance.
 
@@ -108,6 +112,7 @@ def calibrate(
         state: where finished restarts are kept; None keeps nothing.
         progress: is told of every control.
         batch_limit: most restarts at once.
+        executor: searches; here if None.
 
     """
     seeds, latents = control_latents(procedure, handling.kind)
@@ -119,15 +124,8 @@ def calibrate(
     )
     log = RestartLog(state, name)
     progress.phase("inverting controls", procedure.protocol.controls)
-    traces: list[Trace] = []
-    try:
-        for start in range(0, len(latents), chunk):
-            part = latents[start : start + chunk]
-            traces += _search(
-                procedure, handling, part, start, threshold, log, progress, batch_limit
-            )
-    finally:
-        log.flush()
+    engine = procedure.engine(handling, threshold, batch_limit=batch_limit)
+    traces = _search(procedure, engine, latents, log, progress, executor)
     controls = tuple(
         _control(index, seed, truth, trace)
         for index, (seed, truth, trace) in enumerate(zip(seeds, truths, traces, strict=True))
@@ -166,41 +164,33 @@ def _truths(
 
 def _search(
     procedure: Procedure,
-    handling: Handling,
+    engine: Engine,
     latents: Tensor,
-    start: int,
-    threshold: Fraction,
     log: RestartLog,
     progress: Progress,
-    batch_limit: int | None,
+    executor: Executor | None,
 ) -> list[Trace]:
-    """Search one chunk of controls, numbered from `start`."""
-    protocol, model = procedure.protocol, procedure.model
+    """Search the controls with these true latents."""
+    protocol, model, handling = procedure.protocol, procedure.model, engine.handling
     digest, kind = protocol.digest, handling.kind.digest()
-    observations = handling.save(own_pictures(procedure, latents))
-    count = len(latents)
     ended = {target for (target, _), restart in log.known.items() if restart.stop is Stop.REACHED}
 
     def on_restart(target: int, restart: Restart) -> None:
-        log.add(start + target, restart)
         if restart.stop is Stop.REACHED or restart.index == protocol.restarts - 1:
-            ended.add(start + target)
+            ended.add(target)
             progress.advance(len(ended))
 
-    return procedure.engine(handling, threshold, batch_limit=batch_limit).run(
-        observations,
-        lambda target, index: control_restart_seed(
-            model,
-            digest,
-            kind,
-            (start + target) * protocol.restarts + index,
-            beacon=procedure.beacon,
+    return search(
+        engine,
+        Targets(
+            len(latents),
+            lambda start, stop: handling.save(own_pictures(procedure, latents[start:stop])),
         ),
-        known={
-            (target - start, index): restart
-            for (target, index), restart in log.known.items()
-            if start <= target < start + count
-        },
+        lambda target, index: control_restart_seed(
+            model, digest, kind, target * protocol.restarts + index, beacon=procedure.beacon
+        ),
+        log,
+        executor=executor,
         on_restart=on_restart,
         on_step=lambda: progress.advance(len(ended)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from deniability.wire.protocol import Protocol
 from deniability.wire.registration import ModelDescriptor
 from deniability.wire.roles import encoder_seed
 
-_SAVE_EVERY = 250  # encoder steps between two writes of the state
+_SECONDS = 20.0  # of training between two writes of the state
 
 SolverName = Literal["levenberg-marquardt", "adam"]
 
@@ -123,12 +124,14 @@ def train_encoder(
         except (KeyError, RuntimeError) as error:
             raise state.damaged("encoder-training") from error
     progress.phase("training the encoder on batches of own outputs", training.total)
+    written = time.monotonic()
     try:
         while not training.done:
             training.step()
             progress.advance(training.steps)
-            if state is not None and training.steps % _SAVE_EVERY == 0:
+            if state is not None and time.monotonic() - written > _SECONDS:
                 state.save("encoder-training", training.tensors(), {})
+                written = time.monotonic()
     finally:
         if state is not None and not training.done and training.steps > 0:
             state.save("encoder-training", training.tensors(), {})

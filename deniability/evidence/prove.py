@@ -25,14 +25,17 @@ from deniability.evidence.register import (
     sidecar_path,
     state_folder,
 )
+from deniability.evidence.restarts import RestartLog
+from deniability.evidence.search import Targets, search
 from deniability.evidence.signing import sign_statement
-from deniability.evidence.state import RestartLog, RunState
+from deniability.evidence.state import RunState
 from deniability.evidence.subject import describe_environment, now
 from deniability.evidence.tensors import describe_bytes, latent_digest, write_tensors
 from deniability.generators.base import Generator
 from deniability.imaging.decode import Picture, decode_picture
 from deniability.imaging.handling import STEPS
 from deniability.imaging.observation import Observed, observe
+from deniability.inversion.executor import Executor
 from deniability.inversion.solution import Restart, Stop, Trace
 from deniability.stats.sentence import scope_lines
 from deniability.stats.verdict import decide, thresholds
@@ -134,6 +137,7 @@ def prove(
     cache: Path | None = None,
     batch_limit: int | None = None,
     chain: bytes | None = None,
+    executor: Executor | None = None,
 ) -> Proof:
     """Search for the accused picture, decide, sign, write, and verify from disk.
 
@@ -147,6 +151,7 @@ def prove(
         cache: folder of control sets made on demand; the user's cache folder if None.
         batch_limit: most restarts at once; the memory decides if None.
         chain: the key's chain of registrations (`chain_for`), to be embedded.
+        executor: searches; in this process if None.
 
     Raises:
         ImageError: the picture cannot be examined.
@@ -167,8 +172,9 @@ def prove(
             state=state,
             progress=report,
             batch_limit=batch_limit,
+            executor=executor,
         )
-        trace = _search(exhibit, opened, calibrated, state, report, batch_limit)
+        trace = _search(exhibit, opened, calibrated, state, report, batch_limit, executor)
         trace = polished(trace, exhibit, opened)
         side = sidecar_path(output)
         data = write_tensors(side, _tensors(opened, calibrated, trace))
@@ -195,6 +201,7 @@ def _search(
     state: RunState,
     report: Progress,
     batch_limit: int | None,
+    executor: Executor | None,
 ) -> Trace:
     procedure = opened.procedure
     protocol, model = procedure.protocol, procedure.model
@@ -202,20 +209,15 @@ def _search(
     log = RestartLog(state, "accused")
     report.phase("searching for the accused picture", protocol.restarts)
 
-    def best() -> float | None:
-        return min((r.residual for r in log.known.values() if r.residual is not None), default=None)
-
     engine = procedure.engine(exhibit.observed.handling, limits.threshold, batch_limit=batch_limit)
-    try:
-        (trace,) = engine.run(
-            exhibit.observed.observations,
-            lambda _, index: restart_seed(model, protocol.digest, exhibit.file.sha256, index),
-            known=dict(log.known),
-            on_restart=log.add,
-            on_step=lambda: report.advance(len(log.known), best=best()),
-        )
-    finally:
-        log.flush()
+    (trace,) = search(
+        engine,
+        Targets.of(exhibit.observed.observations),
+        lambda _, index: restart_seed(model, protocol.digest, exhibit.file.sha256, index),
+        log,
+        executor=executor,
+        on_step=lambda: report.advance(len(log.known), best=log.best),
+    )
     return trace
 
 

@@ -24,6 +24,7 @@ from deniability.evidence.tensors import describe_bytes, read_sidecar, write_ten
 from deniability.generators.base import Generator
 from deniability.imaging.observation import build_handling, lossless_kind
 from deniability.inversion.encoder import load_encoder
+from deniability.inversion.executor import Executor
 from deniability.verify.bundle import VerifiedRegistration, verify_registration
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
@@ -92,6 +93,7 @@ def register(
     batch_limit: int | None = None,
     chain: Path | None = None,
     beacon: Beacon | None = None,
+    executor: Executor | None = None,
 ) -> OpenRegistration:
     """Register a model: train its encoder, calibrate, sign, write, and verify what was written.
 
@@ -106,6 +108,7 @@ def register(
         chain: folder of chains: the registration is appended to the key's chain there, of which
             a copy goes beside the registration. None: it belongs to no chain.
         beacon: whose value is to enter the controls' seeds; the chain must have named its round.
+        executor: searches; in this process if None.
 
     Raises:
         InputError: the chain is damaged, or has not named the beacon's round.
@@ -137,7 +140,12 @@ def register(
         handling = build_handling(standard_kind(spec), device=generator.device)
         pictures = reference_pictures(procedure)
         calibrated = calibrate(
-            procedure, handling, state=state, progress=report, batch_limit=batch_limit
+            procedure,
+            handling,
+            state=state,
+            progress=report,
+            batch_limit=batch_limit,
+            executor=executor,
         )
         check_reproduction(procedure, pictures)
         tensors = encoder_tensors(procedure) | {

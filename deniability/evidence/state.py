@@ -1,4 +1,4 @@
-"""What a long run keeps on disk so that nothing is lost: finished restarts, encoder training.
+"""Where a long run keeps what must not be lost: finished restarts, encoder training.
 
 Everything lives in one folder beside the result and is written atomically. A folder belongs to one
 computation, named by a digest; another computation's state is never continued nor deleted. One run
@@ -11,34 +11,22 @@ import contextlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    TypeAdapter,
-    ValidationError,
-)
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from torch import Tensor
 
 from deniability.errors import DeniabilityError, InputError, OutputError
 from deniability.evidence.tensors import write_tensors
-from deniability.inversion.engine import Key
-from deniability.inversion.solution import Restart, Stop
 from deniability.wire.files import read_capped, write_atomic
 
-_SECONDS = 10.0  # between two writes
 _MAX_BYTES = 8 * 2**30
 _LOCK, _IDENTITY = "lock", "identity"
+_SUFFIX, _METADATA = ".safetensors", "metadata"
 
 
 class RunState:
@@ -127,30 +115,44 @@ class RunState:
 
     def tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Read tensors and JSON metadata written earlier; None if there are none."""
-        path, beside = self.folder / f"{name}.safetensors", self.folder / f"{name}.json"
-        if not path.exists() or not beside.exists():  # both are there after the first write
+        path = self.folder / f"{name}{_SUFFIX}"
+        if not path.exists():
             return None
         try:
             tensors = load_bytes(read_capped(path, _MAX_BYTES, what="state"))
-            metadata = json.loads(read_capped(beside, _MAX_BYTES, what="state"))
-        except (SafetensorError, ValueError) as error:
+            metadata = json.loads(tensors.pop(_METADATA).numpy().tobytes())
+        except (SafetensorError, KeyError, ValueError) as error:
             raise self.damaged(name) from error
         if not isinstance(metadata, dict):
             raise self.damaged(name)
         return tensors, metadata
 
+    def names(self, prefix: str) -> list[str]:
+        """Return the names under which something was saved that begin so, in order."""
+        if not self.folder.exists():
+            return []
+        found = (p.name.removesuffix(_SUFFIX) for p in self.folder.glob(f"*{_SUFFIX}"))
+        return sorted(name for name in found if name.startswith(prefix))
+
     def damaged(self, name: str) -> InputError:
         """Return the error for one file of the state that does not hold what it should."""
         return InputError(
             "the state of the interrupted run is damaged",
-            where=str(self.folder / f"{name}.safetensors"),
+            where=str(self.folder / f"{name}{_SUFFIX}"),
             hint="Run without --resume to start afresh.",
         )
 
     def save(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-        """Write tensors and metadata, each atomically; the metadata last."""
-        write_tensors(self.path(f"{name}.safetensors"), tensors)
-        write_atomic(self.path(f"{name}.json"), json.dumps(metadata).encode())
+        """Write tensors and metadata as one file, atomically."""
+        about = torch.frombuffer(bytearray(json.dumps(metadata).encode()), dtype=torch.uint8)
+        write_tensors(self.path(f"{name}{_SUFFIX}"), tensors | {_METADATA: about})
+
+    def forget(self, name: str) -> None:
+        """Delete what was saved under a name, if anything was."""
+        try:
+            (self.folder / f"{name}{_SUFFIX}").unlink(missing_ok=True)
+        except OSError as error:
+            raise _irremovable(self.folder, error) from error
 
     def remove(self) -> None:
         """Delete the folder: the result is complete."""
@@ -258,81 +260,3 @@ def _lock(file: BinaryIO) -> None:
         raise
     except OSError:  # a file system without locks
         return
-
-
-class _Record(BaseModel):
-    """A finished restart as it is kept, its latent apart."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    target: NonNegativeInt
-    index: NonNegativeInt
-    start: str
-    stop: Stop
-    residual: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
-    distance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
-    iterations: NonNegativeInt
-
-    @classmethod
-    def of(cls, target: int, restart: Restart) -> Self:
-        kept = {f.name: getattr(restart, f.name) for f in fields(restart) if f.name != "latent"}
-        return cls(target=target, **kept)
-
-    def restart(self, latent: Tensor) -> Restart:
-        return Restart(**self.model_dump(exclude={"target"}), latent=latent)
-
-
-_RECORDS = TypeAdapter(list[_Record])
-
-
-class RestartLog:
-    """Finished restarts of one search, kept in a `RunState`.
-
-    Args:
-        state: where; None keeps nothing on disk.
-        name: of this search within the state.
-
-    """
-
-    def __init__(self, state: RunState | None, name: str) -> None:
-        self._state = state
-        self._name = name
-        self._written = time.monotonic()
-        self._dirty = False
-        self.known: dict[Key, Restart] = self._load()
-
-    def add(self, target: int, restart: Restart) -> None:
-        """Remember a finished restart, and write all of them down now and then."""
-        self.known[target, restart.index] = restart
-        self._dirty = True
-        if time.monotonic() - self._written > _SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is new."""
-        if self._state is None or not self._dirty:
-            return
-        kept = [(key, r) for key, r in self.known.items() if r.latent is not None]
-        latents = torch.stack([r.latent for _, r in kept if r.latent is not None])
-        records = [_Record.of(target, r).model_dump(mode="json") for (target, _), r in kept]
-        self._state.save(self._name, {"latents": latents}, {"records": records})
-        self._written = time.monotonic()
-        self._dirty = False
-
-    def _load(self) -> dict[Key, Restart]:
-        stored = self._state.tensors(self._name) if self._state else None
-        if self._state is None or stored is None:
-            return {}
-        tensors, metadata = stored
-        try:
-            records = _RECORDS.validate_python(metadata.get("records"))
-        except ValidationError as error:
-            raise self._state.damaged(self._name) from error
-        latents = tensors.get("latents")
-        # The tensors may be newer than the records by one write: rows only ever get added.
-        if latents is None or latents.ndim != 2 or len(latents) < len(records):
-            raise self._state.damaged(self._name)
-        return {
-            (record.target, record.index): record.restart(latent.clone())
-            for record, latent in zip(records, latents, strict=False)
-        }

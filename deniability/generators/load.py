@@ -85,7 +85,30 @@ def load_generator(
     """
     if str(path) in BUILTIN:
         return _load_builtin(twin=BUILTIN[str(path)], device=device)
-    source = _read(Path(path), options or ModelOptions(), fallback or ModelOptions())
+    return _generator(
+        _read(Path(path), options or ModelOptions(), fallback or ModelOptions()), device
+    )
+
+
+def read_model(path: Path, flags: ModelOptions) -> tuple[bytes, ModelOptions]:
+    """Read a model's file and what flags and generator.toml state of it."""
+    source = _read(path, flags, ModelOptions())
+    return source.data, source.options
+
+
+def load_model_bytes(
+    path: Path, data: bytes, options: ModelOptions, device: torch.device
+) -> Generator:
+    """Load a model from bytes; `path` is where they were read, of which the name counts.
+
+    Raises:
+        GeneratorError: as `load_generator`.
+
+    """
+    return _generator(_Source(path=path, data=data, options=options), device)
+
+
+def _generator(source: _Source, device: torch.device) -> Generator:
     loaded = _open(source, device)
     found, parts = _settle_inputs(source, loaded, device)
     stated = source.options

@@ -2,23 +2,33 @@
 
 Restarts of a target count in index order up to the first that reaches the threshold; later ones are
 `notRun`, even where a batch had room to run them ahead. So the trace depends neither on the batch
-size nor on how many targets share the device.
+size nor on how many targets share the device, except for rounding: kernels sum in another order in
+another batch. Where the bits must not change either, `inversion/search.py` cuts the work into
+chunks that are the same everywhere.
 """
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from deniability.errors import GeneratorError, InputError
 from deniability.generators.base import Generator
 from deniability.imaging.handling import Handling, Observations
 from deniability.inversion.jacobian import Jacobian
-from deniability.inversion.memory import rows_that_fit
+from deniability.inversion.memory import (
+    activation_bytes,
+    lanes_that_fit,
+    out_of_memory,
+    rows_that_fit,
+    too_large,
+)
 from deniability.inversion.objective import Objective, composed
 from deniability.inversion.solution import Restart, Stop, Trace, cpu_row
 from deniability.inversion.solver import Solver, State, recorded
@@ -34,6 +44,28 @@ OnStep = Callable[[], None]
 
 def _nothing(*_: object) -> None:
     """Ignore an event."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A run between two steps, exact: going on from it ends in the same bits.
+
+    Attributes:
+        ended: restarts that have ended.
+        reached: of targets that reached the threshold, the first restart that did.
+        opened: how many restarts of each target have been queued, counted from the first.
+        queue: restarts waiting.
+        active: restarts in the batch, row by row.
+        state: the solver's state of the batch, by field, on the CPU; empty if it is empty.
+
+    """
+
+    ended: tuple[Key, ...]
+    reached: tuple[Key, ...]
+    opened: tuple[int, ...]
+    queue: tuple[Key, ...]
+    active: tuple[Key, ...]
+    state: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -83,52 +115,89 @@ class Engine:
             GeneratorError: one restart does not fit memory, or the model cannot be differentiated.
 
         """
-        run = _Run(self, observations, seed, on_restart)
-        for (target, _), restart in sorted((known or {}).items()):
-            run.record(target, restart, announce=False)
+        finished = dict(known or {})
+
+        def ended(target: int, restart: Restart) -> None:
+            finished[target, restart.index] = restart
+            on_restart(target, restart)
+
+        run = self.begin(observations, seed, known=known, on_restart=ended)
         while run.refill():
             run.step()
             on_step()
-        return [run.trace(target) for target in range(len(observations))]
+        return [self.trace(finished, target) for target in range(len(observations))]
+
+    def begin(
+        self,
+        observations: Observations,
+        seed: Callable[[int, int], bytes],
+        *,
+        indices: range | None = None,
+        known: Mapping[Key, Restart] | None = None,
+        on_restart: OnRestart = _nothing,
+    ) -> Run:
+        """Prepare to search all targets step by step; the arguments are those of `run`.
+
+        `indices` are the restarts to run of each target; None for all.
+        """
+        run = Run(self, observations, seed, on_restart, indices or range(self.restarts))
+        for (target, _), restart in sorted((known or {}).items()):
+            run.record(target, restart, announce=False)
+        return run
+
+    def rows(self, coordinates: int) -> int:
+        """Return how many restarts on observations of `coordinates` m are run at once."""
+        return rows_that_fit(
+            coordinates=coordinates,
+            dimension=self.generator.dimension,
+            device=self.generator.device,
+            limit=self.batch_limit,
+            activation=activation_bytes(self.generator),
+        )
+
+    def trace(self, finished: Mapping[Key, Restart], target: int) -> Trace:
+        """Assemble a target's trace, in index order, from the restarts that have ended."""
+        restarts: list[Restart] = []
+        for index in range(self.restarts):
+            if restarts and restarts[-1].stop in {Stop.REACHED, Stop.NOT_RUN}:
+                kind = self.starts.kind(index)
+                restarts.append(Restart(index, kind, Stop.NOT_RUN, None, None, 0, None))
+            else:
+                restarts.append(finished[target, index])
+        return Trace(tuple(restarts))
 
     def from_latents(self, observations: Observations, latents: Tensor) -> list[Restart]:
         """Refine given latents `N x d`, one per target; used where the truth is known."""
-        engine = _Run(self, observations, lambda *_: b"", _nothing, given=latents)
-        while engine.refill():
-            engine.step()
-        return [engine.finished[target, 0] for target in range(len(observations))]
+        refined: dict[int, Restart] = {}
+        run = Run(self, observations, lambda *_: b"", refined.__setitem__, range(1), given=latents)
+        while run.refill():
+            run.step()
+        return [refined[target] for target in range(len(observations))]
 
 
 @dataclass
-class _Run:
-    """The mutable part of one `Engine.run`."""
+class Run:
+    """The mutable part of one search: `refill` and `step` until `refill` says that all is done."""
 
     engine: Engine
     observations: Observations
     seed: Callable[[int, int], bytes]
     on_restart: OnRestart
+    indices: range
     given: Tensor | None = None
-    finished: dict[Key, Restart] = field(default_factory=dict)
+    ended: dict[Key, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         engine = self.engine
-        device = engine.generator.device
-        self._restarts = 1 if self.given is not None else engine.restarts
         self._forward = composed(engine.generator, engine.handling.operator)
-        self._rows = rows_that_fit(
-            coordinates=self.observations.low.shape[1],
-            dimension=engine.generator.dimension,
-            device=device,
-            limit=engine.batch_limit,
-        )
-        self._jacobian = Jacobian(
-            self._forward, engine.generator.dimension, lanes=256 if device.type == "cpu" else 4096
-        )
+        self._jacobian: Jacobian | None = None
+        self._group: int | None = None  # rows stepped at once, after the memory has run out
         self._guesses = (
             engine.starts.guesses(self.observations.pixels) if self.given is None else None
         )
         self._reached: dict[int, int] = {}
-        self._opened = [0] * len(self.observations)
+        self._opened = [self.indices.start] * len(self.observations)
+        self._settled = [self.indices.start] * len(self.observations)  # all before it have ended
         self._queue: list[tuple[int, int]] = []  # (index, target), smallest first
         self._active: list[Key] = []
         self._objective: Objective | None = None
@@ -136,33 +205,81 @@ class _Run:
         for target in range(len(self.observations)):
             self._open(target)
 
+    @functools.cached_property
+    def _rows(self) -> int:
+        """How many restarts are in the batch at most."""
+        return self.engine.rows(self.observations.low.shape[1])
+
     def _open(self, target: int) -> None:
         """Queue the next restarts of a target: one, then two, then four at a time.
 
         A target on its own gets all at once, since nothing else could use the device.
         """
         opened = self._opened[target]
-        more = self._restarts if len(self.observations) == 1 else max(1, opened)
-        for index in range(opened, min(self._restarts, opened + more)):
+        alone = len(self.observations) == 1
+        more = len(self.indices) if alone else max(1, opened - self.indices.start)
+        for index in range(opened, min(self.indices.stop, opened + more)):
             heapq.heappush(self._queue, (index, target))
             self._opened[target] = index + 1
 
     def record(self, target: int, restart: Restart, *, announce: bool = True) -> None:
         """Enter a finished restart; queue more of its target if all so far have failed."""
-        self.finished[target, restart.index] = restart
+        self.ended[target, restart.index] = None
         if announce:
             self.on_restart(target, restart)
         if restart.stop is Stop.REACHED:
             self._reached[target] = min(restart.index, self._reached.get(target, restart.index))
-        wanted = self._reached.get(target, self._restarts)
-        while self._opened[target] < wanted and all(
-            (target, index) in self.finished for index in range(self._opened[target])
-        ):
+        wanted = self._reached.get(target, self.indices.stop)
+        while (target, self._settled[target]) in self.ended:
+            self._settled[target] += 1
+        while self._settled[target] >= self._opened[target] < wanted:
             self._open(target)
 
     def _wanted(self, key: Key) -> bool:
         target, index = key
-        return key not in self.finished and index < self._reached.get(target, self._restarts)
+        return key not in self.ended and index < self._reached.get(target, self.indices.stop)
+
+    def partial(self) -> Partial:
+        """Return where the run is, between two steps."""
+        state = self._state if self._active else None
+        return Partial(
+            ended=tuple(self.ended),
+            reached=tuple(self._reached.items()),
+            opened=tuple(self._opened),
+            queue=tuple((target, index) for index, target in sorted(self._queue)),
+            active=tuple(self._active),
+            state={} if state is None else {f.name: getattr(state, f.name) for f in fields(state)},
+        )
+
+    def restore(self, partial: Partial) -> None:
+        """Go on from where another run on the same targets was.
+
+        Raises:
+            InputError: it is of another search.
+
+        """
+        self.ended = dict.fromkeys(partial.ended)
+        self._reached = dict(partial.reached)
+        self._opened = list(partial.opened)
+        for target in range(len(self.observations)):
+            while (target, self._settled[target]) in self.ended:
+                self._settled[target] += 1
+        self._queue = [(index, target) for target, index in partial.queue]
+        self._active = []
+        if partial.active:
+            self._start(list(partial.active))  # the right shapes; then the right numbers
+            assert self._state is not None  # noqa: S101
+            device = self.engine.generator.device
+            fresh = {f.name: getattr(self._state, f.name) for f in fields(self._state)}
+            if {n: (t.shape, t.dtype) for n, t in fresh.items()} != {
+                n: (t.shape, t.dtype) for n, t in partial.state.items()
+            }:
+                raise InputError(
+                    "the state of an interrupted search does not fit the search",
+                    hint="Run without --resume to start afresh.",
+                )
+            stored = {name: tensor.to(device) for name, tensor in partial.state.items()}
+            self._state = replace(self._state, **stored)
 
     def refill(self) -> bool:
         """Drop what is no longer wanted, fill the batch from the queue; False when all is done."""
@@ -170,6 +287,8 @@ class _Run:
         if len(keep) < len(self._active):
             self._select(keep)
         fresh: list[Key] = []
+        while self._queue and not self._wanted(self._queue[0][::-1]):
+            heapq.heappop(self._queue)
         while self._queue and len(self._active) + len(fresh) < self._rows:
             index, target = heapq.heappop(self._queue)
             if self._wanted((target, index)):
@@ -187,21 +306,40 @@ class _Run:
         if len(keep) < len(self._active):
             self._select(keep)
         if self._active:
-            self._state = self.engine.solver.step(self._objective, self._state)
+            self._state = self._stepped(self._objective, self._state)
 
-    def trace(self, target: int) -> Trace:
-        """Assemble a target's trace in index order."""
-        last = self._reached.get(target, self._restarts - 1)
-        return Trace(
-            tuple(
-                self.finished[target, index]
-                if index <= last
-                else Restart(
-                    index, self.engine.starts.kind(index), Stop.NOT_RUN, None, None, 0, None
-                )
-                for index in range(self._restarts)
-            )
-        )
+    def _stepped(self, objective: Objective, state: State) -> State:
+        """Take one step with every row; after the memory has run out, with fewer rows at a time."""
+        while True:
+            try:
+                if self._group is None or len(self._active) <= self._group:
+                    return self._solved(objective, state)
+                rows = torch.arange(len(self._active), device=state.latents.device)
+                parts = [
+                    self._solved(objective.rows(part), state.rows(part))
+                    for part in rows.split(self._group)  # type: ignore[no-untyped-call]
+                ]
+            except (RuntimeError, MemoryError, GeneratorError) as error:
+                if not out_of_memory(error):
+                    raise
+                if self._group == 1 or len(self._active) == 1:
+                    raise too_large(
+                        coordinates=self.observations.low.shape[1],
+                        dimension=self.engine.generator.dimension,
+                        device=self.engine.generator.device,
+                    ) from error
+                self._group = max(1, min(self._group or self._rows, len(self._active)) // 2)
+            else:
+                whole = parts[0]
+                for part in parts[1:]:
+                    whole = whole.joined(part)
+                return whole
+            if state.latents.is_cuda:
+                torch.cuda.empty_cache()
+
+    def _solved(self, objective: Objective, state: State) -> State:
+        stepped: State = self.engine.solver.step(objective, state)
+        return stepped
 
     def _collect(self) -> None:
         state = self._state
@@ -233,7 +371,11 @@ class _Run:
         self._active = [self._active[row] for row in keep]
 
     def _start(self, keys: list[Key]) -> None:
-        device = self.engine.generator.device
+        generator = self.engine.generator
+        device = generator.device
+        if self._jacobian is None:
+            lanes = lanes_that_fit(generator)
+            self._jacobian = Jacobian(self._forward, generator.dimension, lanes)
         targets = torch.tensor([target for target, _ in keys])
         chosen = self.observations[targets]
         objective = Objective(

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deniability.errors import GeneratorError
+from deniability.inversion.memory import out_of_memory
 
 #: Maps latents `R x d` to the coordinates of the observation, `R x m`.
 Forward = Callable[[Tensor], Tensor]
@@ -82,6 +83,8 @@ class Jacobian:
             try:
                 columns = push(self._forward, latents, basis)
             except (GeneratorError, RuntimeError, TypeError, ValueError) as error:
+                if out_of_memory(error):  # says nothing about what the module supports
+                    raise
                 failures.append(str(error).strip().splitlines()[-1] if str(error) else repr(error))
                 continue
             self._push = push
