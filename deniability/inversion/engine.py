@@ -120,6 +120,7 @@ class _Run:
             dimension=engine.generator.dimension,
             device=device,
             limit=engine.batch_limit,
+            dense=engine.solver.dense,
         )
         self._jacobian = Jacobian(
             self._forward, engine.generator.dimension, lanes=256 if device.type == "cpu" else 4096

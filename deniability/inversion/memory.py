@@ -11,6 +11,8 @@ from deniability.errors import GeneratorError
 _SHARE = 0.25  # of the free memory that one batch may take
 _CPU_BYTES = 1 << 30  # more does not make a CPU faster
 _CPU_ROWS, _GPU_ROWS = 256, 4096
+_RECORDED = 1024  # bytes per coordinate that reverse mode keeps, activations of all layers included
+_BASIS = 2048  # bytes per latent number: 64 columns of float64, and copies
 
 
 def free_memory(device: torch.device) -> int:
@@ -25,17 +27,26 @@ def free_memory(device: torch.device) -> int:
 
 
 def rows_that_fit(
-    *, coordinates: int, dimension: int, device: torch.device, limit: int | None = None
+    *,
+    coordinates: int,
+    dimension: int,
+    device: torch.device,
+    limit: int | None = None,
+    dense: bool = True,
 ) -> int:
     """Return the largest batch of restarts with `coordinates` m and `dimension` d.
 
-    The Jacobian counts twice (its columns, and their concatenation), vectors of m two dozen times.
+    A dense solver's Jacobian counts twice (its columns, and their concatenation), vectors of m two
+    dozen times. Without one, activations recorded for backward passes count, and a basis of d rows.
 
     Raises:
         GeneratorError: not even one restart fits.
 
     """
-    row = coordinates * dimension * 8 + coordinates * 96 + dimension * dimension * 40
+    if dense:
+        row = coordinates * dimension * 8 + coordinates * 96 + dimension * dimension * 40
+    else:
+        row = coordinates * _RECORDED + dimension * _BASIS
     free = free_memory(device)
     if row > free:
         raise GeneratorError(
