@@ -41,6 +41,9 @@ PRESETS = {
     "pristine-quick-v1": "b4a1fb95d71ee8e5da9c17fa93277579b9b36bfbe1b898f1aa57c2ab9ae26c5a",
     "pristine-standard-v1": "20e9dcfde4ea449140c1d9f4406f10b5971dfd05c06f45152ecc5dab93073a69",
     "pristine-strict-v1": "79d32ba94ce37496f0074a38998499eeef9a3277bf880d5688216151cbb6eb68",
+    "pristine-quick-v2": "5ecee7fad03fc20e1a2a143c973bd75da2572ce1a44d9e0e96a79baf5a382bef",
+    "pristine-standard-v2": "b08305b28c032ccab9355a01ae21eb4c88d9b1021e4c55e5c5f7010efefb05bc",
+    "pristine-strict-v2": "393d6a6bf2ea9c540a0646cc9f841731f44fe76ad8ae6ad6c20b9ae9fc516d3f",
 }
 LOSSLESS_WAYS = (
     "other-rounding",
@@ -191,7 +194,7 @@ CONTROL_SET = {
     "deviceClass": {"cpu", "cuda", "mps", "xpu"},
     "precision": {"float32"},
     "engine": TEXT,
-    "solver": {"levenberg-marquardt", "adam"},
+    "solver": {"levenberg-marquardt", "gauss-newton-cg", "adam"},
     "controls": [CONTROL],
     "mismatches": [{"way": WAYS, "index": COUNT, "seed": HEX, "residual?": DECIMAL}],
 }
@@ -263,6 +266,8 @@ PROTOCOL = {
     "recall": PLAIN,
     "restarts": range(1, 1000001),
     "denseLimit": COUNT,
+    "largeSolver?": {"gauss-newton-cg"},
+    "cgIterations?": range(1, 4097),
     "iterations": COUNT,
     "adamIterations": COUNT,
     "encoderOutputs": COUNT,
@@ -536,7 +541,8 @@ def check_controls(predicate: dict[str, Any]) -> None:
     require(controls["engine"] == ENGINE, "commitment", "controls.engine")
     kind = digest(controls["kind"])
     size = sum(prod(part["shape"]) for part in predicate["generator"]["latent"])
-    solver = "levenberg-marquardt" if size <= protocol["denseLimit"] else "adam"
+    large = protocol.get("largeSolver", "adam")
+    solver = "levenberg-marquardt" if size <= protocol["denseLimit"] else large
     require(controls["solver"] == solver, "commitment", "controls.solver")
     found = controls["controls"]
     reached_at = threshold(numbers(found, "truth"), protocol, controls["kind"]["family"])

@@ -69,7 +69,8 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         help="Frozen rules of search and decision: pristine-quick-v1, pristine-standard-v1 "
-        "(default) or pristine-strict-v1.",
+        "(default) or pristine-strict-v1; the same with -v2, which searches latents of more than "
+        "512 numbers by Gauss-Newton-CG (pristine-standard-v2 is the default for those).",
     ),
 ]
 

@@ -241,14 +241,14 @@ def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Pro
 
 def open_or_register(job: Job, generator: Generator, progress: Progress) -> OpenRegistration:
     """Open the registration, or make one where none was named and none is there."""
-    from deniability.cli.register import run_registration  # noqa: PLC0415
+    from deniability.cli.register import protocol_for, run_registration  # noqa: PLC0415
     from deniability.evidence.register import open_registration  # noqa: PLC0415
     from deniability.verify.trust import (  # noqa: PLC0415
         TrustPolicy,
         default_trust_folder,
         load_trust_store,
     )
-    from deniability.wire.protocol import DEFAULT_PRESET, preset  # noqa: PLC0415
+    from deniability.wire.protocol import preset  # noqa: PLC0415
 
     if not job.registration_named and not job.registration.exists():
         progress.note(
@@ -256,7 +256,7 @@ def open_or_register(job: Job, generator: Generator, progress: Progress) -> Open
         )
         return run_registration(
             generator,
-            preset(job.preset or DEFAULT_PRESET),
+            protocol_for(generator, progress.note) if job.preset is None else preset(job.preset),
             job.key,
             job.registration,
             resume=job.resume,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,11 +88,10 @@ def register(
     from deniability.cli.keyfiles import read_signing_key, signing_key_path  # noqa: PLC0415
     from deniability.cli.outputs import refuse_loss  # noqa: PLC0415
     from deniability.cli.progress import reporting  # noqa: PLC0415
-    from deniability.wire.protocol import DEFAULT_PRESET  # noqa: PLC0415
     from deniability.wire.protocol import preset as named  # noqa: PLC0415
 
     out = Output(json, quiet)
-    protocol = named(preset or DEFAULT_PRESET)
+    chosen = None if preset is None else named(preset)  # a wrong name is told before the loading
     options = flags.options()
     signer = read_signing_key(signing_key_path(key))
     stamping = Stamping.of(tsa, tsa_root)
@@ -103,6 +103,7 @@ def register(
         target = output or registration_path(model)
         refuse_loss(target, what="registration", force=force, inputs=(Path(model),))
         generator = load_generator(model, device=choose_device(device), options=options)
+        protocol = chosen or protocol_for(generator, out.note)
         if name is not None and beacon_file is None and beacon_url is None:
             name_round(out, name, generator, protocol, signer, stamping)
             return
@@ -123,6 +124,19 @@ def register(
             )
     stamps = stamping.stamp_chain(out, signer, target)
     _tell(out, target, opened, signer.public.keyid, stamps)
+
+
+def protocol_for(generator: Generator, note: Callable[[str], None]) -> Protocol:
+    """Return the default preset for a model, and note it where it is not the usual one."""
+    from deniability.wire.protocol import DEFAULT_PRESET, default_preset  # noqa: PLC0415
+
+    protocol = default_preset(generator.dimension)
+    if protocol.name != DEFAULT_PRESET:
+        note(
+            f"The latent has {generator.dimension} numbers, too many for a dense Jacobian; "
+            f"registering under {protocol.name} instead of {DEFAULT_PRESET}."
+        )
+    return protocol
 
 
 def run_registration(

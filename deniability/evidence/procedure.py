@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,18 +19,18 @@ from deniability.imaging.handling import Handling
 from deniability.inversion.adam import Adam
 from deniability.inversion.encoder import Encoder, EncoderTraining, load_encoder
 from deniability.inversion.engine import Engine
+from deniability.inversion.gncg import GaussNewtonCG
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solver import Solver
 from deniability.inversion.starts import Starts
 from deniability.wire.beacon import Beacon
 from deniability.wire.generator import GeneratorSpec
-from deniability.wire.protocol import Protocol
+from deniability.wire.protocol import Protocol, SolverName
 from deniability.wire.registration import ModelDescriptor
 from deniability.wire.roles import encoder_seed
 
 _SECONDS = 20.0  # of training between two writes of the state
-
-SolverName = Literal["levenberg-marquardt", "adam"]
+_PRODUCTS = 64  # of conjugate gradients, where a protocol does not say
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class Procedure:
     @property
     def solver_name(self) -> SolverName:
         """Which solver the protocol prescribes for this latent's size."""
-        dense = self.generator.dimension <= self.protocol.dense_limit
-        return "levenberg-marquardt" if dense else "adam"
+        return self.protocol.solver(self.generator.dimension)
 
     @property
     def encoder_digest(self) -> str | None:
@@ -66,6 +65,8 @@ class Procedure:
         """Build the solver."""
         if self.solver_name == "adam":
             return Adam(self.protocol.adam_iterations)
+        if self.solver_name == "gauss-newton-cg":
+            return GaussNewtonCG(self.protocol.iterations, self.protocol.cg_iterations or _PRODUCTS)
         return LevenbergMarquardt(self.protocol.iterations)
 
     def engine(

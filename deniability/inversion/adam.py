@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ class Adam:
         betas: decay of the moments.
 
     """
+
+    dense: ClassVar[bool] = False
 
     max_iterations: int
     learning_rate: float = 0.1

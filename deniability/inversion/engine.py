@@ -153,6 +153,7 @@ class Engine:
             device=self.generator.device,
             limit=self.batch_limit,
             activation=activation_bytes(self.generator),
+            dense=self.solver.dense,
         )
 
     def trace(self, finished: Mapping[Key, Restart], target: int) -> Trace:

@@ -21,7 +21,8 @@ from deniability.inversion.memory import out_of_memory
 Forward = Callable[[Tensor], Tensor]
 
 
-def _quiet_jvp(forward: Forward, latents: Tensor, tangents: Tensor) -> Tensor:
+def quiet_jvp(forward: Forward, latents: Tensor, tangents: Tensor) -> Tensor:
+    """Push one tangent per row forward, `R x d` to `R x m`, without torch's deprecation notices."""
     with warnings.catch_warnings():
         # torch 2.13 warns that torch.jit is deprecated when a ScriptModule meets forward AD.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
@@ -33,7 +34,7 @@ def _quiet_jvp(forward: Forward, latents: Tensor, tangents: Tensor) -> Tensor:
 def _by_vmap(forward: Forward, latents: Tensor, basis: Tensor) -> Tensor:
     """Push each row of `basis` (`c x d`) through every latent: `R x m x c`."""
     tangents = basis[:, None, :].expand(-1, *latents.shape)
-    columns = torch.func.vmap(lambda t: _quiet_jvp(forward, latents, t))(tangents)
+    columns = torch.func.vmap(lambda t: quiet_jvp(forward, latents, t))(tangents)
     return columns.movedim(0, -1)
 
 
@@ -41,7 +42,7 @@ def _by_expansion(forward: Forward, latents: Tensor, basis: Tensor) -> Tensor:
     """Do the same with dual numbers on `R*c` copies of the latents, without `vmap`."""
     restarts, directions = len(latents), len(basis)
     expanded = latents.repeat_interleave(directions, dim=0)
-    columns = _quiet_jvp(forward, expanded, basis.repeat(restarts, 1))
+    columns = quiet_jvp(forward, expanded, basis.repeat(restarts, 1))
     return columns.reshape(restarts, directions, -1).movedim(1, -1)
 
 

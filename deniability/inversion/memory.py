@@ -21,6 +21,7 @@ _CPU_LANES, _GPU_LANES = 256, 4096  # a few hundred use a CPU fully; more only t
 _TRIALS = 4  # forward passes per restart that a step takes at once
 _CGROUP = Path("/sys/fs/cgroup")
 _EXHAUSTED = ("out of memory", "can't allocate memory", "not enough memory")
+_BASIS = 2048  # bytes per latent number: 64 columns of float64, and copies
 
 
 def free_memory(device: torch.device) -> int:
@@ -105,17 +106,19 @@ def rows_that_fit(
     device: torch.device,
     limit: int | None = None,
     activation: int = 0,
+    dense: bool = True,
 ) -> int:
     """Return the largest batch of restarts with `coordinates` m and `dimension` d.
 
-    The Jacobian counts twice (its columns, and their concatenation), vectors of m two dozen times,
-    and `activation` (bytes of one forward pass) once for each trial of a step.
+    A dense solver's Jacobian counts twice (its columns, and their concatenation), vectors of m two
+    dozen times, and `activation` (bytes of one forward pass) once for each trial of a step. Without
+    one, what is recorded for backward passes counts, less than that, and a basis of d rows.
 
     Raises:
         GeneratorError: not even one restart fits.
 
     """
-    row = _row_bytes(coordinates, dimension) + _TRIALS * activation
+    row = _row_bytes(coordinates, dimension, dense=dense) + _TRIALS * activation
     free = free_memory(device)
     if row > free:
         raise too_large(coordinates=coordinates, dimension=dimension, device=device, row=row)
@@ -148,7 +151,9 @@ def out_of_memory(error: BaseException) -> bool:
     return False
 
 
-def _row_bytes(coordinates: int, dimension: int) -> int:
+def _row_bytes(coordinates: int, dimension: int, *, dense: bool = True) -> int:
+    if not dense:
+        return coordinates * 96 + dimension * _BASIS
     return coordinates * dimension * 8 + coordinates * 96 + dimension * dimension * 40
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Generic, Protocol, Self, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -64,7 +64,14 @@ StateT = TypeVar("StateT", bound=State)
 
 
 class Solver(Protocol, Generic[StateT]):
-    """An iterative minimiser of `Objective` over latents."""
+    """An iterative minimiser of `Objective` over latents.
+
+    Attributes:
+        dense: whether it forms the Jacobian, which decides how many restarts fit memory.
+
+    """
+
+    dense: ClassVar[bool]
 
     def init(self, objective: Objective, latents: Tensor) -> StateT:
         """Evaluate the starts `B x d`."""

@@ -242,8 +242,7 @@ def check_controls(
     """
     digest, kind = protocol.digest, controls.kind.digest()
     _equal("controls.engine", ENGINE_VERSION, controls.engine, where)
-    solver = "levenberg-marquardt" if dimension <= protocol.dense_limit else "adam"
-    _equal("controls.solver", solver, controls.solver, where)
+    _equal("controls.solver", protocol.solver(dimension), controls.solver, where)
     _equal("controls (count)", protocol.controls, len(controls.controls), where)
     truths = [control.truth for control in controls.controls]
     threshold = reached_threshold(truths, protocol, family=controls.kind.family)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from deniability.wire.base import DecimalString, Sha256Hex, Text, WireModel
 from deniability.wire.observation import ObservationKind
-from deniability.wire.protocol import MismatchWay
+from deniability.wire.protocol import MismatchWay, SolverName
 
 DeviceClass = Literal["cpu", "cuda", "mps", "xpu"]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -64,6 +64,6 @@ class ControlSet(WireModel):
     device_class: DeviceClass
     precision: Literal["float32"]
     engine: Text
-    solver: Literal["levenberg-marquardt", "adam"]
+    solver: SolverName
     controls: tuple[Control, ...]
     mismatches: tuple[Mismatch, ...]

@@ -19,6 +19,8 @@ from deniability.wire.base import DecimalString, PlainDecimal, Text, WireModel
 ENGINE_VERSION = "1"
 
 Family = Literal["lossless", "jpeg"]
+#: Solvers by the name that control sets state (SPEC.md, section 7).
+SolverName = Literal["levenberg-marquardt", "gauss-newton-cg", "adam"]
 #: Ways in which a service may differ from the registration (SPEC.md, "Mismatch allowance").
 MismatchWay = Literal[
     "other-rounding",
@@ -59,8 +61,10 @@ class Protocol(WireModel):
         kappa: effect margin on squared residuals.
         recall: least share of controls that must be recovered.
         restarts: per target, accused and control alike.
-        dense_limit: largest latent for Levenberg-Marquardt; beyond it, Adam.
-        iterations: Jacobians per restart of Levenberg-Marquardt.
+        dense_limit: largest latent for Levenberg-Marquardt; beyond it `large_solver`.
+        large_solver: the solver beyond it; Adam where absent.
+        cg_iterations: products with JᵀJ per linearisation of Gauss-Newton-CG, at most.
+        iterations: linearisations per restart of the second-order solvers.
         adam_iterations: gradient steps per restart of Adam.
         encoder_outputs: own outputs that the encoder is trained on.
         mismatch_outputs: own outputs per way of being produced differently.
@@ -77,6 +81,8 @@ class Protocol(WireModel):
     recall: PlainDecimal
     restarts: Annotated[int, Field(ge=1, le=1_000_000)]
     dense_limit: Annotated[int, Field(ge=0)]
+    large_solver: Literal["gauss-newton-cg"] | None = None
+    cg_iterations: Annotated[int, Field(ge=1, le=4096)] | None = None
     iterations: Annotated[int, Field(ge=0)]
     adam_iterations: Annotated[int, Field(ge=0)]
     encoder_outputs: Annotated[int, Field(ge=0)]
@@ -87,6 +93,12 @@ class Protocol(WireModel):
     def digest(self) -> str:
         """Sha256 (hex) of the canonical JSON."""
         return sha256_hex(canonical_json(self.to_wire()))
+
+    def solver(self, dimension: int) -> SolverName:
+        """Return the solver prescribed for latents of `dimension` numbers."""
+        if dimension <= self.dense_limit:
+            return "levenberg-marquardt"
+        return self.large_solver or "adam"
 
 
 def _pristine(
@@ -110,31 +122,40 @@ def _pristine(
     )
 
 
-DEFAULT_PRESET = "pristine-standard-v1"
-PRESETS: dict[str, Protocol] = {
-    protocol.name: protocol
-    for protocol in (
-        _pristine(
-            "quick", controls=99, alpha="0.05", restarts=12, encoder_outputs=20_000, mismatches=4
-        ),
-        _pristine(
-            "standard",
-            controls=999,
-            alpha="0.01",
-            restarts=24,
-            encoder_outputs=50_000,
-            mismatches=8,
-        ),
-        _pristine(
-            "strict",
-            controls=2999,
-            alpha="0.001",
-            restarts=48,
-            encoder_outputs=100_000,
-            mismatches=16,
-        ),
+def _matrix_free(first: Protocol) -> Protocol:
+    """Return version 2 of a preset: the same but for latents above the dense limit."""
+    return first.model_copy(
+        update={
+            "name": first.name.removesuffix("v1") + "v2",
+            "large_solver": "gauss-newton-cg",
+            "cg_iterations": 64,
+        }
     )
+
+
+_FIRST = (
+    _pristine(
+        "quick", controls=99, alpha="0.05", restarts=12, encoder_outputs=20_000, mismatches=4
+    ),
+    _pristine(
+        "standard", controls=999, alpha="0.01", restarts=24, encoder_outputs=50_000, mismatches=8
+    ),
+    _pristine(
+        "strict", controls=2999, alpha="0.001", restarts=48, encoder_outputs=100_000, mismatches=16
+    ),
+)
+DEFAULT_PRESET = "pristine-standard-v1"
+#: The default for latents that the default's dense solver does not take.
+LARGE_PRESET = "pristine-standard-v2"
+PRESETS: dict[str, Protocol] = {
+    protocol.name: protocol for protocol in (*_FIRST, *map(_matrix_free, _FIRST))
 }
+
+
+def default_preset(dimension: int) -> Protocol:
+    """Return the preset for latents of `dimension` numbers where the user names none."""
+    first = PRESETS[DEFAULT_PRESET]
+    return first if dimension <= first.dense_limit else PRESETS[LARGE_PRESET]
 
 
 def preset(name: str) -> Protocol:

@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 from toy_objectives import Smooth, minimise, point_objective
 
 from deniability.inversion.adam import Adam
+from deniability.inversion.gncg import GaussNewtonCG
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solution import Stop
 from deniability.inversion.solver import recorded
+
+THREE = [LevenbergMarquardt(30), GaussNewtonCG(30, 4), Adam(200)]
+NAMES = ["lm", "gncg", "adam"]
 
 
 def linear(seed, rows=12, dimension=4):
@@ -26,12 +30,13 @@ def smooth_map():
     return lambda z: 2 * network(z).flatten(1) - 1
 
 
+@pytest.mark.parametrize("solver", [LevenbergMarquardt(60), GaussNewtonCG(60, 4)], ids=NAMES[:2])
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32))
-def test_levenberg_marquardt_solves_linear_least_squares_exactly(seed):
+@given(seed=st.integers(0, 2**32))
+def test_second_order_solves_linear_least_squares_exactly(solver, seed):
     forward, matrix, targets = linear(seed)
     objective = point_objective(forward, targets, dimension=4)
-    state, reasons = minimise(LevenbergMarquardt(60), objective, torch.zeros(3, 4))
+    state, reasons = minimise(solver, objective, torch.zeros(3, 4))
     exact = torch.linalg.lstsq(matrix.double(), targets.double().T).solution.T
     assert torch.allclose(state.best.double(), exact, atol=1e-4, rtol=1e-3)
     assert reasons == [Stop.STALLED] * 3  # what is left cannot be removed
@@ -47,7 +52,9 @@ def test_adam_solves_linear_least_squares():
 
 
 @pytest.mark.parametrize(
-    ("solver", "near"), [(LevenbergMarquardt(60), 1e-3), (Adam(2000), 5e-2)], ids=["lm", "adam"]
+    ("solver", "near"),
+    [(LevenbergMarquardt(60), 1e-3), (GaussNewtonCG(60, 4), 1e-3), (Adam(2000), 5e-2)],
+    ids=NAMES,
 )
 def test_recovers_the_latent_of_a_smooth_network(solver, near):
     forward = smooth_map()
@@ -58,7 +65,9 @@ def test_recovers_the_latent_of_a_smooth_network(solver, near):
     assert (state.best - truth).norm(dim=1).max() < near
 
 
-@pytest.mark.parametrize("solver", [LevenbergMarquardt(60), Adam(1500)], ids=["lm", "adam"])
+@pytest.mark.parametrize(
+    "solver", [LevenbergMarquardt(60), GaussNewtonCG(60, 4), Adam(1500)], ids=NAMES
+)
 def test_the_cell_phase_reaches_a_residual_of_zero(solver):
     forward = smooth_map()
     truth = torch.randn(6, 4, generator=torch.Generator().manual_seed(3))
@@ -103,7 +112,7 @@ def test_the_threshold_is_compared_with_the_number_that_is_recorded():
     assert solver.terminate(type(state)(**values), 1e-3) == [Stop.REACHED, None]
 
 
-@pytest.mark.parametrize("solver", [LevenbergMarquardt(30), Adam(200)], ids=["lm", "adam"])
+@pytest.mark.parametrize("solver", THREE, ids=NAMES)
 def test_a_constant_generator_stalls_without_nan(solver):
     constant = torch.full((36,), 0.25)
 
@@ -118,7 +127,7 @@ def test_a_constant_generator_stalls_without_nan(solver):
     assert state.statistic.tolist() == [0.0625] * 2
 
 
-@pytest.mark.parametrize("solver", [LevenbergMarquardt(30), Adam(200)], ids=["lm", "adam"])
+@pytest.mark.parametrize("solver", THREE, ids=NAMES)
 def test_a_nan_generator_ends_as_non_finite(solver):
     def forward(z):
         return z[:, :1].expand(len(z), 36) * math.nan
@@ -129,7 +138,8 @@ def test_a_nan_generator_ends_as_non_finite(solver):
     assert state.statistic.tolist() == [math.inf] * 2
 
 
-def test_nan_in_part_of_latent_space_does_not_end_a_search_that_starts_outside_it():
+@pytest.mark.parametrize("solver", [LevenbergMarquardt(60), GaussNewtonCG(60, 4)], ids=NAMES[:2])
+def test_nan_in_part_of_latent_space_does_not_end_a_search_that_starts_outside_it(solver):
     inner = smooth_map()
 
     def forward(z):
@@ -138,14 +148,13 @@ def test_nan_in_part_of_latent_space_does_not_end_a_search_that_starts_outside_i
 
     truth = torch.tensor([[1.4, 0.2, -0.5, 0.3]])
     objective = point_objective(forward, forward(truth), dimension=4)
-    state, reasons = minimise(
-        LevenbergMarquardt(60), objective, torch.tensor([[0.6, 0.6, -0.1, 0.0]]), threshold=1e-12
-    )
+    start = torch.tensor([[0.6, 0.6, -0.1, 0.0]])
+    state, reasons = minimise(solver, objective, start, threshold=1e-12)
     assert reasons == [Stop.REACHED]
     assert torch.isfinite(state.latents).all()
 
 
-@pytest.mark.parametrize("solver", [LevenbergMarquardt(30), Adam(200)], ids=["lm", "adam"])
+@pytest.mark.parametrize("solver", THREE, ids=NAMES)
 def test_detached_gradients_stall_and_do_not_reach(solver):
     inner = smooth_map()
 
@@ -168,7 +177,7 @@ def test_no_steps_leave_the_start_exhausted():
     assert torch.equal(state.best, start)
 
 
-@pytest.mark.parametrize("solver", [LevenbergMarquardt(30), Adam(200)], ids=["lm", "adam"])
+@pytest.mark.parametrize("solver", THREE, ids=NAMES)
 def test_rows_and_joined_take_restarts_apart_and_together(solver):
     forward = smooth_map()
     stream = torch.Generator().manual_seed(6)

@@ -317,7 +317,8 @@ def _mend_scope(predicate: dict[str, Any]) -> None:
 def _mend_solver(predicate: dict[str, Any]) -> None:
     size = sum(part["shape"][0] for part in predicate["generator"]["latent"])
     dense = size <= predicate["protocol"]["denseLimit"]
-    predicate["controls"]["solver"] = "levenberg-marquardt" if dense else "adam"
+    large = predicate["protocol"].get("largeSolver", "adam")
+    predicate["controls"]["solver"] = "levenberg-marquardt" if dense else large
 
 
 def _mend_seeds(predicate: dict[str, Any]) -> None:

@@ -136,6 +136,8 @@ for name, value in (
     ("encoderOutputs", 1),
     ("denseLimit", 1),
     ("adamIterations", 0),
+    ("largeSolver", "gauss-newton-cg"),
+    ("cgIterations", 64),
 ):
     refused(
         f"protocol-{name.lower()}",
@@ -147,7 +149,7 @@ for name, value in (
 refused(
     "protocol-unknown",
     "A preset that does not exist.",
-    lambda p: p["protocol"].update(name="pristine-quick-v2"),
+    lambda p: p["protocol"].update(name="pristine-quick-v0"),
     mend=ALL,
     says="protocol",
 )
@@ -266,6 +268,12 @@ for name, about, change, says in (
     ),
     ("engine", "Of another engine.", lambda p: p["controls"].update(engine="2"), "engine"),
     ("solver", "By another solver.", lambda p: p["controls"].update(solver="adam"), "solver"),
+    (
+        "solver-of-version-2",
+        "By the solver that version 2 prescribes for larger latents.",
+        lambda p: p["controls"].update(solver="gauss-newton-cg"),
+        "solver",
+    ),
     (
         "best-not-run",
         "Its best restart was not run.",

@@ -138,6 +138,20 @@ holds(
 holds("excluded-without-encoder", "All starts are from the prior.", "excluded", encoder=False)
 holds("excluded-adam", "A latent above the dense limit: Adam.", "excluded", size=511)
 holds(
+    "excluded-gauss-newton-cg",
+    "A latent above the dense limit, under version 2: Gauss-Newton-CG.",
+    "excluded",
+    size=511,
+    preset="pristine-quick-v2",
+)
+holds(
+    "excluded-version-2-dense",
+    "A latent within the dense limit, under version 2: Levenberg-Marquardt.",
+    "excluded",
+    preset="pristine-quick-v2",
+    stored=False,
+)
+holds(
     "excluded-non-ascii-name",
     "Names outside ASCII and outside the basic plane.",
     "excluded",

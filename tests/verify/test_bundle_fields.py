@@ -73,7 +73,7 @@ WORDS = (
     ("encoder", "encoder-noise", "prior"),
     ("stalled", "exhausted", "reached", "nonFinite", "notRun"),
     ("cpu", "cuda"),
-    ("levenberg-marquardt", "adam"),
+    ("levenberg-marquardt", "gauss-newton-cg", "adam"),
     ("torch-cpu", "numpy-randomstate"),
     ("state-dict", "torchscript"),
     ("round", "truncate"),

@@ -11,7 +11,7 @@ import pytest
 import rfc8785
 
 from deniability.errors import OutputError
-from deniability.wire.protocol import PRESETS
+from deniability.wire.protocol import PRESETS, default_preset
 from deniability.wire.schema import schema_files, write_schemas
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -80,6 +80,38 @@ def test_schemas_stand_alone_and_know_no_floats(name):
             assert re.compile(pattern), path
             assert pattern.startswith("^"), path
             assert pattern.endswith("$"), path
+
+
+def test_published_presets_never_change():
+    published = {
+        "pristine-quick-v1": "b4a1fb95d71ee8e5da9c17fa93277579b9b36bfbe1b898f1aa57c2ab9ae26c5a",
+        "pristine-standard-v1": "20e9dcfde4ea449140c1d9f4406f10b5971dfd05c06f45152ecc5dab93073a69",
+        "pristine-strict-v1": "79d32ba94ce37496f0074a38998499eeef9a3277bf880d5688216151cbb6eb68",
+        "pristine-quick-v2": "5ecee7fad03fc20e1a2a143c973bd75da2572ce1a44d9e0e96a79baf5a382bef",
+        "pristine-standard-v2": "b08305b28c032ccab9355a01ae21eb4c88d9b1021e4c55e5c5f7010efefb05bc",
+        "pristine-strict-v2": "393d6a6bf2ea9c540a0646cc9f841731f44fe76ad8ae6ad6c20b9ae9fc516d3f",
+    }
+    assert {name: PRESETS[name].digest for name in published} == published
+
+
+def test_the_second_version_differs_in_the_solver_of_large_latents_only():
+    for size in ("quick", "standard", "strict"):
+        first, second = (PRESETS[f"pristine-{size}-{v}"].to_wire() for v in ("v1", "v2"))
+        added = {k: second.pop(k) for k in set(second) - set(first)}
+        assert added == {"largeSolver": "gauss-newton-cg", "cgIterations": 64}
+        assert second == first | {"name": second["name"]}
+
+
+@pytest.mark.parametrize(
+    ("dimension", "solver", "by_default"),
+    [(512, "levenberg-marquardt", "pristine-standard-v1"),
+     (513, "gauss-newton-cg", "pristine-standard-v2")],
+)  # fmt: skip
+def test_the_default_preset_and_solver_follow_the_latent(dimension, solver, by_default):
+    protocol = default_preset(dimension)
+    assert protocol.name == by_default
+    assert protocol.solver(dimension) == solver
+    assert PRESETS["pristine-standard-v1"].solver(513) == "adam"
 
 
 def test_presets_are_listed_with_digests_that_follow_from_them():
