@@ -44,7 +44,7 @@ def parse_model(
 
     """
     values = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
-    if values > MAX_VALUES:
+    if values > MAX_VALUES and len(raw) <= MAX_BUNDLE_BYTES:  # larger ones are refused below
         raise error(
             "too many values",
             where=where,
