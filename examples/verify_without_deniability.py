@@ -107,6 +107,8 @@ def parse(raw: bytes, stage: str, what: str) -> Any:
         raise ValueError("a number is not an integer")
 
     require(len(raw) <= 67108864, stage, f"{what} is larger than 64 MiB")
+    values = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
+    require(values <= 500000, stage, f"{what} has too many values")
     depth = 0
     for bracket in re.findall(rb"[][{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw, flags=re.DOTALL)):
         depth += 1 if bracket in b"[{" else -1

@@ -21,9 +21,6 @@ _SHOWN = 8  # entries of a list
 _FIELDS = 64  # fields of an object
 _LONGEST = 2000  # characters of a value
 _DEPTH = 32
-#: More commas and brackets than any file of ours has: such a payload is not parsed, since JSON of
-#: many small values takes a hundred times its size and anyone can sign it.
-_MAX_VALUES = 500_000
 
 _KINDS = {
     "urn:deniability:exclusion/v1": "bundle: a finding about one picture and one model",
@@ -84,7 +81,7 @@ def _key(raw: bytes, where: str) -> dict[str, Any]:
 def _envelope(raw: bytes, where: str) -> dict[str, Any]:
     from deniability.crypto.digest import sha256_hex  # noqa: PLC0415
     from deniability.crypto.encoding import b64decode_strict  # noqa: PLC0415
-    from deniability.verify.parse import parse_bundle, parse_model  # noqa: PLC0415
+    from deniability.verify.parse import MAX_VALUES, parse_bundle, parse_model  # noqa: PLC0415
     from deniability.wire.statement import Statement  # noqa: PLC0415
 
     bundle = parse_bundle(raw, where=where)
@@ -98,7 +95,7 @@ def _envelope(raw: bytes, where: str) -> dict[str, Any]:
     if tokens:
         shown["timestamps"] = [_timestamp(token.signed_timestamp, where) for token in tokens]
     values = payload.count(b",") + payload.count(b"[") + payload.count(b"{")
-    if values > _MAX_VALUES:
+    if values > MAX_VALUES:
         return shown | {"payload": f"{len(payload)} bytes of too many values to be shown"}
     statement = parse_model(payload, Statement, where=f"{where}: payload", error=ParseError)
     return shown | {

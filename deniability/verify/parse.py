@@ -16,6 +16,9 @@ from deniability.wire.statement import SigstoreBundle, Statement
 #: Largest bundle or registration that is read, bytes.
 MAX_BUNDLE_BYTES = 64 * 2**20
 MAX_DEPTH = 32
+#: Most commas and opening brackets of JSON that is parsed: many small values take a thousand times
+#: their size. A bundle of 10,000 restarts has fewer than 100,000.
+MAX_VALUES = 500_000
 #: How every bundle and registration begins, since its JSON is canonical.
 BUNDLE_START = b'{"dsseEnvelope":{"payload":"'
 #: Most bytes of one beside its payload: names, one signature and room for timestamps.
@@ -40,6 +43,14 @@ def parse_model(
         error: not canonical JSON, or not of the model's form; the message names the field.
 
     """
+    values = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
+    if values > MAX_VALUES and len(raw) <= MAX_BUNDLE_BYTES:  # larger ones are refused below
+        raise error(
+            "too many values",
+            where=where,
+            expected=f"at most {MAX_VALUES} commas and opening brackets",
+            found=str(values),
+        )
     value = parse_canonical(
         raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=error
     )

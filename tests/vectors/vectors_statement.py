@@ -96,6 +96,13 @@ written(
     "A thousand nested lists in a field.",
     lambda p: p.replace(b'"cautions":[]', b'"cautions":' + b"[" * 1000 + b"]" * 1000),
 )
+written(
+    "many-values",
+    "Two million empty objects in a field: a thousand times their size if they were parsed.",
+    lambda p: p.replace(b'"cautions":[]', b'"cautions":[' + b",".join([b"{}"] * 2_000_000) + b"]"),
+    stored=False,
+    says="too many values",
+)
 written("empty", "No payload.", lambda _: b"")
 written("not-an-object", "A list.", lambda p: b"[" + p + b"]")
 add(

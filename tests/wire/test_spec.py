@@ -156,7 +156,8 @@ def test_identifiers():
         assert f"`{text}`" in TEXT
     assert f"`{STATEMENT_TYPE}`" in TEXT
     assert f"engine version `{ENGINE_VERSION}`" in TEXT
-    assert f"At most\n{parse.MAX_BUNDLE_BYTES} bytes (64 MiB) and {parse.MAX_DEPTH} levels" in TEXT
+    assert f"At most\n{parse.MAX_BUNDLE_BYTES} bytes (64 MiB), {parse.MAX_DEPTH} levels" in TEXT
+    assert f"in a file or payload, {parse.MAX_VALUES} bytes that are a\ncomma" in TEXT
     assert f"the file begins `{parse.BUNDLE_START.decode()}`, and at most\n" in TEXT
     assert f"{parse.MAX_BESIDE_PAYLOAD} bytes (1 MiB) remain from the next quote on" in TEXT
 
