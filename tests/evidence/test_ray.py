@@ -101,18 +101,30 @@ def check_same(left, right):
 
 
 def workers():
-    """Process ids of Ray workers that are at a task of ours."""
+    """Process ids of workers of this process's cluster that are at a task."""
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
                 command = (process / "cmdline").read_bytes()
-                mine = process.stat().st_uid == os.getuid()
             except OSError:
                 continue
-            if mine and command.startswith(b"ray::_on_worker"):
+            if command.startswith(b"ray::_on_worker") and is_ours(int(process.name)):
                 found.append(int(process.name))
     return found
+
+
+def is_ours(pid):
+    """Tell whether a process descends from this one."""
+    while pid > 1:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text("ascii")
+        except OSError:
+            return False
+        pid = int(stat.rpartition(")")[2].split()[1])
+        if pid == os.getpid():
+            return True
+    return False
 
 
 @pytest.mark.slow
