@@ -179,7 +179,7 @@ BEACON = {
 }
 LINK = {"kind": {"registration", "intent"}, "payload": HEX, "weights": HEX, "createdAt": TIME}
 VERSION = {"links": range(1, 4097), "signature": BASE64, "timestamps": [STAMP, 1, 16]}
-CHAIN = {"links": [LINK, 1, 4096], "earlier": [VERSION]}
+CHAIN = {"links": [LINK, 1, 4096], "earlier": [VERSION, 0, 512]}
 CONTROL = {
     "index": COUNT,
     "seed": HEX,

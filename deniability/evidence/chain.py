@@ -21,7 +21,14 @@ from deniability.verify.chain import VerifiedChain, verify_chain
 from deniability.verify.parse import MAX_BUNDLE_BYTES, parse_bundle
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.beacon import Beacon, BeaconName, Intent
-from deniability.wire.chain import MAX_LINKS, Chain, ChainLink, StampedHead, chain_statement
+from deniability.wire.chain import (
+    MAX_LINKS,
+    MAX_STAMPED,
+    Chain,
+    ChainLink,
+    StampedHead,
+    chain_statement,
+)
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.protocol import Protocol
 from deniability.wire.registration import ModelDescriptor, Registration
@@ -134,10 +141,18 @@ class ChainBook:
                 expected=f"at most {MAX_LINKS} links",
                 hint="Make another key with: deny keygen --name NAME.",
             )
+        earlier = self._earlier()
+        if len(earlier) > MAX_STAMPED:
+            raise OutputError(
+                "the chain has been timestamped too often",
+                where=str(self.path),
+                expected=f"at most {MAX_STAMPED} versions with timestamps",
+                hint="Make another key with: deny keygen --name NAME.",
+            )
         link = ChainLink.model_validate(
             {"kind": kind, "payload": payload, "weights": weights, "created_at": now()}
         )
-        chain = Chain(links=(*self.links, link), earlier=self._earlier())
+        chain = Chain(links=(*self.links, link), earlier=earlier)
         raw = sign_payload(canonical_json(chain_statement(chain)), self.key)
         self.verified = verify_chain(
             raw, trust=TrustPolicy((self.key.public,)), where=str(self.path)

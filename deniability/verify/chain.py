@@ -14,7 +14,7 @@ from deniability.verify.parse import parse_predicate
 from deniability.verify.timestamps import Times, check_timestamps
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.beacon import Beacon, Intent, round_time
-from deniability.wire.chain import CHAIN_TYPE, HEAD_NAME, Chain, earlier_payload
+from deniability.wire.chain import CHAIN_TYPE, HEAD_NAME, Chain, earlier_payloads
 from deniability.wire.statement import PAYLOAD_TYPE
 
 
@@ -118,10 +118,11 @@ def verify_chain(raw: bytes, *, trust: TrustPolicy, where: str = "chain") -> Ver
             where=f"{where}: earlier",
         )
     versions = []
-    for index, version in enumerate(chain.earlier):
+    stamped = zip(chain.earlier, earlier_payloads(chain), strict=True)
+    for index, (version, payload) in enumerate(stamped):
         field = f"{where}: earlier.{index}"
         signature = b64decode_strict(version.signature, f"{field}.signature", CommitmentError)
-        signed.signer.verify(signature, pae(PAYLOAD_TYPE, earlier_payload(chain, index)))
+        signed.signer.verify(signature, pae(PAYLOAD_TYPE, payload))
         times = check_timestamps(version.timestamps, signature, roots=trust.tsa_roots, where=field)
         versions.append(Version(version.links, times))
     versions.append(Version(len(chain.links), signed.times))

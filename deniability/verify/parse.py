@@ -43,6 +43,12 @@ def parse_model(
         error: not canonical JSON, or not of the model's form; the message names the field.
 
     """
+    value = _parsed(raw, where, error)
+    return _written_one_way(_validated(raw, model, where=where, error=error), value, where, error)
+
+
+def _parsed(raw: bytes, where: str, error: type[DeniabilityError]) -> Any:
+    """Parse canonical JSON of not too many values."""
     values = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
     if values > MAX_VALUES and len(raw) <= MAX_BUNDLE_BYTES:  # larger ones are refused below
         raise error(
@@ -51,10 +57,9 @@ def parse_model(
             expected=f"at most {MAX_VALUES} commas and opening brackets",
             found=str(values),
         )
-    value = parse_canonical(
+    return parse_canonical(
         raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=error
     )
-    return _written_one_way(_validated(raw, model, where=where, error=error), value, where, error)
 
 
 def parse_statement(raw: bytes, *, where: str) -> Statement:
@@ -66,9 +71,7 @@ def parse_statement(raw: bytes, *, where: str) -> Statement:
         StatementError: not canonical JSON, or not an in-toto statement.
 
     """
-    value = parse_canonical(
-        raw, where=where, max_bytes=MAX_BUNDLE_BYTES, max_depth=MAX_DEPTH, error=StatementError
-    )
+    value = _parsed(raw, where, StatementError)
     predicate = value.get("predicate") if isinstance(value, dict) else None
     small = value | {"predicate": {}} if isinstance(predicate, dict) else value
     parsed = _validated(canonical_json(small), Statement, where=where, error=StatementError)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -16,6 +16,8 @@ CHAIN_TYPE = "urn:deniability:chain/v1"
 #: Name of a chain's only subject, whose digest is the head.
 HEAD_NAME = "head"
 MAX_LINKS = 4096
+#: Versions with timestamps: each is checked over all that it had.
+MAX_STAMPED = 512
 
 LinkKind = Literal["registration", "intent"]
 
@@ -62,7 +64,7 @@ class Chain(WireModel):
     """
 
     links: Annotated[tuple[ChainLink, ...], Field(min_length=1, max_length=MAX_LINKS)]
-    earlier: Annotated[tuple[StampedHead, ...], Field(max_length=MAX_LINKS)]
+    earlier: Annotated[tuple[StampedHead, ...], Field(max_length=MAX_STAMPED)]
 
     @property
     def head(self) -> str:
@@ -77,8 +79,12 @@ def chain_head(links: Sequence[ChainLink]) -> str:
     """
     head = ""
     for link in links:
-        head = sha256_hex(canonical_json({"link": link.to_wire(), "previous": head}))
+        head = _next_head(head, link)
     return head
+
+
+def _next_head(head: str, link: ChainLink) -> str:
+    return sha256_hex(canonical_json({"link": link.to_wire(), "previous": head}))
 
 
 def chain_statement(chain: Chain) -> dict[str, Any]:
@@ -91,7 +97,26 @@ def chain_statement(chain: Chain) -> dict[str, Any]:
     }
 
 
-def earlier_payload(chain: Chain, index: int) -> bytes:
-    """Return the signed bytes of the version that `chain.earlier[index]` is of."""
-    version = Chain(links=chain.links[: chain.earlier[index].links], earlier=chain.earlier[:index])
-    return canonical_json(chain_statement(version))
+def earlier_payloads(chain: Chain) -> Iterator[bytes]:
+    """Yield the signed bytes of the version that each entry of `chain.earlier` is of, in order.
+
+    A version's bytes are joined from those of its links, so that many versions cost little.
+    """
+    links = [canonical_json(link.to_wire()) for link in chain.links]
+    stamped = [canonical_json(version.to_wire()) for version in chain.earlier]
+    head, length = "", 0
+    for index, version in enumerate(chain.earlier):
+        for link in chain.links[length : version.links]:
+            head = _next_head(head, link)
+        length = version.links
+        yield (
+            b'{"_type":"%s","predicate":{"earlier":[%s],"links":[%s]},"predicateType":"%s",'
+            b'"subject":[{"digest":{"sha256":"%s"},"name":"%s"}]}'
+        ) % (
+            STATEMENT_TYPE.encode(),
+            b",".join(stamped[:index]),
+            b",".join(links[:length]),
+            CHAIN_TYPE.encode(),
+            head.encode(),
+            HEAD_NAME.encode(),
+        )

@@ -20,8 +20,9 @@ from bundle_samples import (
     sign_chain,
 )
 
+from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
-from deniability.errors import CommitmentError, InputError
+from deniability.errors import CommitmentError, InputError, StatementError
 from deniability.evidence.chain import chain_path, open_chain, read_chain
 from deniability.evidence.timestamp import add_timestamps
 from deniability.report.wording import caveats
@@ -29,7 +30,7 @@ from deniability.verify.bundle import verify_bundle
 from deniability.verify.chain import check_published, verify_chain
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.beacon import BeaconName, round_time
-from deniability.wire.chain import Chain
+from deniability.wire.chain import Chain, chain_statement, earlier_payloads
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tsa_server import Authority, serving
@@ -258,3 +259,26 @@ def test_times_of_rounds():
 
 def test_the_model_of_the_samples_is_in_its_chain():
     assert chain_links()[0]["weights"] == MODEL.weights
+
+
+def test_the_bytes_of_earlier_versions_are_those_of_a_chain_cut_there():
+    token = {"signedTimestamp": "MAA="}
+    versions = [{"links": n, "signature": f"AAA{n}", "timestamps": [token] * n} for n in (1, 2, 4)]
+    content = {"links": chain_links(before=2, after=3), "earlier": versions}
+    chain = Chain.model_validate_json(json.dumps(content))
+    for index, payload in enumerate(earlier_payloads(chain)):
+        cut = chain.links[: chain.earlier[index].links]
+        whole = Chain(links=cut, earlier=chain.earlier[:index])
+        assert payload == canonical_json(chain_statement(whole))
+
+
+def test_many_earlier_versions_are_refused_before_they_cost_anything():
+    versions = [
+        {"links": n, "signature": "AAAA", "timestamps": [{"signedTimestamp": "MAA="}]}
+        for n in range(1, 514)
+    ]
+    with pytest.raises(StatementError, match="earlier"):
+        verify_chain(
+            sign_chain(chain_links(before=600, after=0), earlier=versions),
+            trust=trusting(),
+        )
