@@ -22,6 +22,15 @@ from typing import Any
 from unittest import mock
 
 import torch
+from ablation_variants import (
+    SHARE,
+    Broyden,
+    GainRatio,
+    by_jacfwd,
+    by_reverse,
+    half_precision,
+    random_block,
+)
 from counting import Cost, counted
 from setting import (
     Setting,
@@ -40,8 +49,8 @@ from deniability.inversion import jacobian as jacobians
 from deniability.inversion import lm
 from deniability.inversion.engine import Engine
 from deniability.inversion.gncg import GaussNewtonCG
-from deniability.inversion.jacobian import Forward, Jacobian
-from deniability.inversion.lm import LevenbergMarquardt, LMState
+from deniability.inversion.jacobian import Jacobian
+from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.objective import Objective, composed
 from deniability.inversion.products import Products
 from deniability.inversion.solution import Stop
@@ -49,99 +58,6 @@ from deniability.inversion.starts import Starts
 
 _REVERSIBLE = 4096  # most coordinates for which a Jacobian by reverse mode is timed
 _EARLY, _STARTS = 8, 8  # steps after which restarts are halved, and how many there are
-_SHARE = 0.25  # of the coordinates that enter JᵀJ where blocks are drawn
-
-
-class Broyden(LevenbergMarquardt):
-    """Rank-one updates of the Jacobian by each further move (Broyden 1965), not plain reuse."""
-
-    def _chord(
-        self, objective: Objective, state: LMState, fresh: Tensor, jacobian: Tensor, before: Tensor
-    ) -> LMState:
-        latents, values = self._from
-        latents, values = latents[fresh], values[fresh]
-        for _ in range(3):
-            fits = state.loss[fresh] < before[fresh] * 0.9
-            if not bool(fits.any()):
-                break
-            step = (state.latents[fresh] - latents)[fits]
-            error = (state.values[fresh] - values)[fits] - (jacobian[fits] @ step[:, :, None])[
-                :, :, 0
-            ]
-            length = step.square().sum(dim=1).clamp_min(1e-30)[:, None, None]
-            before, fresh = state.loss, fresh[fits]
-            jacobian = jacobian[fits] + error[:, :, None] * step[:, None] / length
-            latents, values = state.latents[fresh], state.values[fresh]
-            part = objective.rows(fresh)
-            again = lm._linearised(part, state.rows(fresh), jacobian)
-            state = state.replaced(fresh, self._move(part, again))
-        return state
-
-    def step(self, objective: Objective, state: LMState) -> LMState:
-        """Remember where the Jacobian was taken."""
-        object.__setattr__(self, "_from", (state.latents, state.values))
-        return super().step(objective, state)
-
-
-class GainRatio(LevenbergMarquardt):
-    """One trial; λ follows the ratio of actual and predicted decrease (Nielsen 1999)."""
-
-    def _move(self, objective: Objective, state: LMState) -> LMState:
-        after = super()._move(objective, state)
-        steps, damping = lm._steps(state)
-        step = steps[:, 0]
-        scale = state.normal.diagonal(dim1=1, dim2=2).mean(dim=1)
-        predicted = (step * ((damping * scale[:, None]) * step + state.gradient)).sum(dim=1)
-        ratio = (state.loss - after.loss) / predicted.clamp_min(1e-300)
-        factor = (1 - (2 * ratio - 1) ** 3).clamp(1 / 9, 2)
-        better = (after.loss < state.loss) & ~after.turned
-        return replace(after, damping=torch.where(better, state.damping * factor, after.damping))
-
-
-def _random_block(linearised: Callable[..., LMState]) -> Callable[..., LMState]:
-    """Form JᵀJ and Jᵀr from a random share of the coordinates."""
-    stream = torch.Generator().manual_seed(0)
-
-    def part(objective: Objective, state: LMState, jacobian: Tensor) -> LMState:
-        size = jacobian.shape[1]
-        rows = torch.randperm(size, generator=stream)[: int(size * _SHARE)]
-        fewer = replace(
-            objective,
-            low=objective.low[:, rows],
-            high=objective.high[:, rows],
-            centre=objective.centre[:, rows],
-        )
-        cut = replace(state, values=state.values[:, rows])
-        return replace(linearised(fewer, cut, jacobian[:, rows]), values=state.values)
-
-    return part
-
-
-def _half_precision(push: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Push tangents in bfloat16; residuals stay float32."""
-
-    def pushed(forward: Forward, latents: Tensor, basis: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return push(forward, latents, basis).float()
-
-    return pushed
-
-
-def _by_reverse(forward: Forward, latents: Tensor, basis: Tensor) -> Tensor:
-    """Pull every coordinate back under `vmap`."""
-    _, pull = torch.func.vjp(forward, latents)
-    size = forward(latents[:1]).shape[1]
-    rows = []
-    for block in torch.eye(size).split(256):
-        weights = block[:, None].expand(-1, len(latents), -1)
-        rows.append(torch.func.vmap(lambda u: pull(u)[0])(weights))
-    return torch.cat(rows).movedim(0, 1) @ basis.T
-
-
-def _by_jacfwd(forward: Forward, latents: Tensor, basis: Tensor) -> Tensor:
-    """Let torch do it for one latent at a time."""
-    one = torch.func.jacfwd(lambda z: forward(z[None])[0])
-    return torch.stack([one(z) for z in latents]) @ basis.T
 
 
 @contextmanager
@@ -188,15 +104,15 @@ def variants(setting: Setting) -> list[Variant]:
             change=lambda: {"_TRIALS": (1.0,)},
         ),
         Variant(
-            f"JᵀJ from a random {_SHARE:.0%} of the coordinates",
+            f"JᵀJ from a random {SHARE:.0%} of the coordinates",
             dense,
-            change=lambda: {"_linearised": _random_block(lm._linearised)},
+            change=lambda: {"_linearised": random_block(lm._linearised)},
         ),
         Variant(
             "Jacobian in bfloat16",
             dense,
             jacobians,
-            lambda: {"_by_vmap": _half_precision(jacobians._by_vmap)},
+            lambda: {"_by_vmap": half_precision(jacobians._by_vmap)},
         ),
     ]
     with mock.patch("deniability.generators.state_dict.fold_batch_norms", lambda module: module):
@@ -305,8 +221,8 @@ def jacobian_ways(setting: Setting, restarts: int, rounds: int) -> list[tuple[st
     ways = {
         "vmap(jvp), the product": jacobians._by_vmap,
         "dual numbers on an expanded batch": jacobians._by_expansion,
-        "torch.func.jacfwd, latent by latent": _by_jacfwd,
-        "vmap(vjp)": _by_reverse,
+        "torch.func.jacfwd, latent by latent": by_jacfwd,
+        "vmap(vjp)": by_reverse,
     }
     best: dict[str, float] = {}
     told: dict[str, str] = {}
@@ -316,7 +232,7 @@ def jacobian_ways(setting: Setting, restarts: int, rounds: int) -> list[tuple[st
     exact = jacobian(latents)
     for _ in range(rounds):
         for name, way in ways.items():
-            few = latents[:1] if way is _by_reverse else latents
+            few = latents[:1] if way is by_reverse else latents
             jacobian._push = way
             start = time.process_time()
             try:

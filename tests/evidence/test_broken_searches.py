@@ -86,10 +86,17 @@ def test_a_generator_with_a_hard_tail_excludes_none_of_its_outputs(tmp_path):
         assert "recall" in toy.failed_gates(proof)
 
 
-def test_adam_excludes_and_reaches_by_the_same_rule(tmp_path):
+@pytest.mark.parametrize(
+    ("protocol", "solver"),
+    [(toy.BY_ADAM, "adam"), (toy.BY_CG, "gauss-newton-cg")],
+    ids=["adam", "gauss-newton-cg"],
+)
+def test_the_solvers_of_large_latents_exclude_and_reach_by_the_same_rule(
+    tmp_path, protocol, solver
+):
     generator = toy.make_generator(toy.Smooth())
-    opened = toy.register_toy(generator, tmp_path, toy.BY_ADAM)
-    assert next(iter(opened.sets.values())).controls.solver == "adam"
+    opened = toy.register_toy(generator, tmp_path, protocol)
+    assert next(iter(opened.sets.values())).controls.solver == solver
     own = toy.prove_toy(toy.own_file(tmp_path, generator), opened, tmp_path)
     assert toy.finding(own).verdict == "reached"
     other = toy.prove_toy(toy.stranger(tmp_path), opened, tmp_path)

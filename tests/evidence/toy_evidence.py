@@ -58,7 +58,8 @@ TINY = _protocol("tiny")
 ENCODED = _protocol("encoded", encoder_outputs=128 * 30)
 NO_STEPS = _protocol("no-steps", iterations=0)
 BY_ADAM = _protocol("adam", dense_limit=0, adam_iterations=600, restarts=3)
-ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM)
+BY_CG = _protocol("gncg", dense_limit=0, large_solver="gauss-newton-cg", cg_iterations=16)
+ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG)
 
 
 class Smooth(nn.Module):

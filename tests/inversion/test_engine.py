@@ -313,6 +313,14 @@ def test_the_batch_stays_within_a_share_of_the_memory(coordinates, dimension, li
     assert rows == 1 or rows * jacobian * 3 <= free // 4
 
 
+def test_a_matrix_free_solver_needs_no_memory_for_a_jacobian(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda _: 1 << 30)
+    size = {"coordinates": 49_152, "dimension": 16_384, "device": torch.device("cpu")}
+    with pytest.raises(GeneratorError, match="does not fit memory"):
+        rows_that_fit(**size)
+    assert rows_that_fit(**size, dense=False) >= 2
+
+
 def test_a_solver_without_iterations_reports_its_starts():
     generator = generator_of()
     observations = own_observations(generator, drawn(generator, 2))
