@@ -122,7 +122,10 @@ class _Run:
             limit=engine.batch_limit,
         )
         self._jacobian = Jacobian(
-            self._forward, engine.generator.dimension, lanes=256 if device.type == "cpu" else 4096
+            self._forward,
+            engine.generator.dimension,
+            lanes=256 if device.type == "cpu" else 4096,
+            free=engine.generator.free,
         )
         self._guesses = (
             engine.starts.guesses(self.observations.pixels) if self.given is None else None
@@ -243,6 +246,7 @@ class _Run:
             high=chosen.high.to(device),
             centre=chosen.centre.to(device),
             slack=self.engine.handling.slack,
+            free=self.engine.generator.free,
         )
         latents = torch.stack([self._latent(target, index) for target, index in keys])
         state = self.engine.solver.init(objective, latents.to(device))

@@ -34,8 +34,8 @@ class LMState(State):
     """State of Levenberg-Marquardt.
 
     Attributes:
-        normal: JᵀJ, `B x d x d` float64.
-        gradient: Jᵀr, `B x d` float64.
+        normal: JᵀJ, `B x f x f` float64, f being d without labels.
+        gradient: Jᵀr, `B x f` float64.
         stale: whether those two must be computed anew, `B` bool.
         damping: λ relative to the mean diagonal of JᵀJ, `B` float64.
         in_cell: whether the restart aims at the cell rather than its centre, `B` bool.
@@ -71,7 +71,7 @@ class LevenbergMarquardt:
     def init(self, objective: Objective, latents: Tensor) -> LMState:
         """Evaluate the starts `B x d`."""
         base = first_state(objective, latents)
-        batch, dimension = latents.shape
+        batch, dimension = len(latents), objective.free_dimension(latents)
         zeros = torch.zeros(batch, dtype=torch.float64, device=latents.device)
         in_cell = torch.zeros(batch, dtype=torch.bool, device=latents.device)
         return LMState(
@@ -188,12 +188,13 @@ def _best_trial(objective: Objective, state: LMState) -> tuple[Tensor, Tensor, T
     factors = torch.tensor(_TRIALS, dtype=torch.float64, device=state.latents.device)
     damping = (state.damping[:, None] * factors).clamp(_SMALLEST, _LARGEST)
     scale = state.normal.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-30)
-    shift = torch.eye(dimension, dtype=torch.float64, device=state.latents.device)
+    shift = torch.eye(state.normal.shape[1], dtype=torch.float64, device=state.latents.device)
     matrices = state.normal[:, None] + (damping * scale[:, None])[:, :, None, None] * shift
     factor, info = torch.linalg.cholesky_ex(matrices)
     step = torch.cholesky_solve(state.gradient[:, None, :, None], factor)[..., 0]
     step = torch.where((info == 0)[:, :, None] & torch.isfinite(step), step, torch.zeros_like(step))
-    trials = (state.latents[:, None] - step.to(state.latents.dtype)).reshape(-1, dimension)
+    step = objective.widened(step.to(state.latents.dtype), dimension)
+    trials = (state.latents[:, None] - step).reshape(-1, dimension)
 
     repeated = torch.arange(batch, device=trials.device).repeat_interleave(len(_TRIALS))
     with torch.no_grad():
