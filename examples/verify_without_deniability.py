@@ -209,6 +209,7 @@ RESTART = {
     "distance?": DECIMAL,
     "iterations": COUNT,
     "latent?": HEX,
+    "label?": COUNT,
 }
 GATES = ("tail-bound", "effect-margin", "recall", "complete-search", "file-history")
 FAMILY_FINDING = {
@@ -238,9 +239,11 @@ MODEL = {"digest": HEX, "weights": HEX, "files": [FILE, 1, 4096]}
 LATENT = {
     "name": NAME,
     "shape": [range(1, 2**20 + 1), 1, 8],
-    "prior": {"normal", "uniform"},
+    "prior": {"normal", "uniform", "label"},
     "low?": PLAIN,
     "high?": PLAIN,
+    "classes?": range(2, 2**20 + 1),
+    "encoding?": {"index", "one-hot"},
 }
 GENERATOR = {
     "latent": [LATENT, 1, 16],
@@ -387,6 +390,13 @@ def check_generator(generator: dict[str, Any]) -> None:
         require(len(bounds) == wanted, "statement", "bounds are for a uniform prior, both")
         holds = not bounds or Fraction(bounds[0]) < Fraction(bounds[1])
         require(holds, "statement", "a prior's low is not below its high")
+        wanted = {"classes", "encoding"} if part["prior"] == "label" else set()
+        present = part.keys() & {"classes", "encoding"}
+        require(present == wanted, "statement", "classes and encoding are for a label, both")
+        holds = not wanted or part["shape"] == [1]
+        require(holds, "statement", "a label is more than one number")
+    priors = {part["prior"] for part in generator["latent"]}
+    require(priors != {"label"}, "statement", "a generator takes nothing but labels")
     size = sum(prod(part["shape"]) for part in generator["latent"])
     require(size <= 2**22, "statement", "the latent has more than 4194304 numbers")
     low, high = map(Fraction, generator["outputRange"])
@@ -492,6 +502,8 @@ def check_protocol(predicate: dict[str, Any]) -> None:
     require(known is not None, "commitment", f"no preset is called {protocol['name']!a}")
     require(digest(protocol) == known, "commitment", "protocol is not that preset")
     require(predicate["protocolDigest"] == known, "commitment", "protocolDigest is another's")
+    holds = label_count(predicate) in {1, *range(protocol["restarts"] // 2 + 1)}
+    require(holds, "commitment", "more labels than the protocol's restarts can try")
 
 
 def check_kinds(predicate: dict[str, Any]) -> None:
@@ -581,11 +593,33 @@ def merkle_root(leaves: list[bytes]) -> bytes:
     return hashlib.sha256(b"\1" + nodes).digest()
 
 
-def start(j: int, encoder: bool) -> str:
+def label_count(predicate: dict[str, Any]) -> int:
+    """Return the number of combined labels, 1 without labels (section 7)."""
+    return prod(part.get("classes", 1) for part in predicate["generator"]["latent"])
+
+
+def start(j: int, encoder: bool, labels: int) -> str:
     """Kind of start of restart j (section 7)."""
+    if labels > 1 and encoder:
+        first = "encoder" if j < 2 * labels else "encoder-noise"
+        return "prior" if j % 2 else first
     if not encoder or (j > 0 and j % 2 == 0):
         return "prior"
     return "encoder-noise" if j else "encoder"
+
+
+def check_labels(predicate: dict[str, Any]) -> None:
+    """Check that the trace tries the labels in their turns (step 11)."""
+    labels, encoder = label_count(predicate), "encoder" in predicate
+    tried: dict[int, int] = {}
+    for j, record in enumerate(predicate["restarts"]):
+        wanted = labels > 1 and record["stop"] != "notRun"
+        require(("label" in record) == wanted, "commitment", f"restart {j}: its label")
+        if wanted:
+            label, rank = record["label"], (j // 2 if encoder else j) % labels
+            holds = label < labels and tried.setdefault(rank, label) == label
+            require(holds and (encoder or label == rank), "commitment", f"restart {j}: its label")
+    require(len(set(tried.values())) == len(tried), "commitment", "a label has two ranks")
 
 
 def check_trace(predicate: dict[str, Any]) -> None:
@@ -600,7 +634,7 @@ def check_trace(predicate: dict[str, Any]) -> None:
         require(record["index"] == i, "commitment", f"{where} has another index")
         derived = seed(predicate, "restart", predicate["accused"]["file"]["sha256"], i)
         require(record["seed"] == derived, "commitment", f"{where}: its seed is not derived")
-        from_ = start(i, "encoder" in predicate)
+        from_ = start(i, "encoder" in predicate, label_count(predicate))
         require(record["start"] == from_, "commitment", f"{where}: its start is another")
         check_resolution(record, predicate["protocol"], where)
         finite = stop not in {"nonFinite", "notRun"}
@@ -614,6 +648,7 @@ def check_trace(predicate: dict[str, Any]) -> None:
         if not reached:
             reached = finite and Fraction(record["residual"]) <= stated
             require((stop == "reached") == reached, "commitment", f"{where}: reached")
+    check_labels(predicate)
     root = merkle_root([canonical(record) for record in restarts]).hex() if restarts else ""
     require(root == predicate["traceRoot"], "commitment", "traceRoot does not follow")
 

@@ -89,7 +89,9 @@ def sample_prior(spec: GeneratorSpec, stream: torch.Generator, count: int) -> Te
     """Draw prior latents `count x d` float32 for training; never used for controls."""
     parts = []
     for part in spec.latent:
-        if part.prior == "normal":
+        if part.classes is not None:
+            parts.append(torch.randint(part.classes, (count, 1), generator=stream).float())
+        elif part.prior == "normal":
             parts.append(torch.randn(count, part.size, generator=stream))
         else:
             low, high = float(part.low or 0), float(part.high or 1)

@@ -50,6 +50,7 @@ from deniability.wire.exclusion import (
     RestartRecord,
 )
 from deniability.wire.files import read_capped, write_atomic
+from deniability.wire.generator import GeneratorSpec
 from deniability.wire.numbers import decimal_string
 from deniability.wire.registration import FileDescriptor
 from deniability.wire.roles import restart_seed
@@ -273,7 +274,11 @@ def _exclusion(
     procedure, registration = opened.procedure, opened.verified.registration
     protocol, observed = procedure.protocol, exhibit.observed
     restarts = tuple(
-        _record(r, restart_seed(procedure.model, protocol.digest, exhibit.file.sha256, r.index))
+        _record(
+            r,
+            restart_seed(procedure.model, protocol.digest, exhibit.file.sha256, r.index),
+            procedure.generator.spec,
+        )
         for r in trace.restarts
     )
     finding = decide(
@@ -319,7 +324,8 @@ def _exclusion(
     )
 
 
-def _record(restart: Restart, seed: bytes) -> RestartRecord:
+def _record(restart: Restart, seed: bytes, spec: GeneratorSpec) -> RestartRecord:
+    latent = restart.latent
     return RestartRecord(
         index=restart.index,
         seed=seed.hex(),
@@ -328,7 +334,8 @@ def _record(restart: Restart, seed: bytes) -> RestartRecord:
         residual=None if restart.residual is None else decimal_string(restart.residual),
         distance=None if restart.distance is None else decimal_string(restart.distance),
         iterations=restart.iterations,
-        latent=None if restart.latent is None else latent_digest(restart.latent),
+        latent=None if latent is None else latent_digest(latent),
+        label=None if latent is None or not spec.labels else spec.label_of(latent.tolist()),
     )
 
 

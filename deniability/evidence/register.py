@@ -33,8 +33,9 @@ from deniability.wire.beacon import Beacon
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
-from deniability.wire.protocol import ENGINE_VERSION, Protocol
+from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
 from deniability.wire.registration import REGISTRATION_TYPE, Registration
+from deniability.wire.roles import most_labels
 
 _ENCODER_PREFIX = "encoder."
 
@@ -112,12 +113,14 @@ def register(
 
     Raises:
         InputError: the chain is damaged, or has not named the beacon's round.
-        GeneratorError: the model cannot be run or differentiated.
+        GeneratorError: the model cannot be run or differentiated, or has more labels than the
+            preset can search.
         OutputError: a file cannot be written; nothing of an earlier registration is lost.
 
     """
     report = progress or Silent()
     check_writable(output)
+    check_labels(generator.spec, protocol)
     model = describe_model(generator)
     if beacon is not None:
         require_intent(chain, key, model, protocol, beacon)
@@ -175,6 +178,30 @@ def register(
         opened = open_registration(output, generator, trust=TrustPolicy((key.public,)))
         state.remove()
     return opened
+
+
+def check_labels(spec: GeneratorSpec, protocol: Protocol) -> None:
+    """Refuse a model with more class labels than the protocol's restarts can try twice each.
+
+    Raises:
+        GeneratorError: it has; a label that was not searched could have made the picture.
+
+    """
+    most = most_labels(protocol.restarts)
+    if not spec.labels or spec.label_count <= most:
+        return
+    fits = [name for name, p in PRESETS.items() if spec.label_count <= most_labels(p.restarts)]
+    raise GeneratorError(
+        "the model has more class labels than the preset can search",
+        where="latent.classes",
+        expected=f"at most {most} combinations of labels: {protocol.name} has "
+        f"{protocol.restarts} restarts, and every label takes two",
+        found=str(spec.label_count),
+        hint=f"Take the preset {fits[0]}."
+        if fits
+        else "Register a model for each few labels: a wrapper that fixes the others. A finding is "
+        "then about those labels alone.",
+    )
 
 
 def check_writable(output: Path) -> None:

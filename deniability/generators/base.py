@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
 from deniability.errors import GeneratorError
-from deniability.wire.generator import GeneratorSpec
+from deniability.wire.generator import GeneratorSpec, LatentPart
 
 with warnings.catch_warnings():
     # torch.func.jvp imports this module when first used, and torch 2.13 then says, once for each
@@ -49,6 +49,9 @@ class Generator:
         files: the files that it was read from.
         batching: how `forward` takes several samples.
 
+    Attributes:
+        free: columns of a latent that are no labels, which a solver may move; None if all are.
+
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Generator:
         self._low, self._high = (float(bound) for bound in spec.output_range)
         self._sizes = [part.size for part in spec.latent]
         self._shapes = [part.shape for part in spec.latent]
+        self.free = _free_columns(spec, device)
 
     @property
     def dimension(self) -> int:
@@ -116,6 +120,7 @@ class Generator:
                 expected=f"R x {self.dimension}",
                 found=" x ".join(map(str, latents.shape)),
             )
+        given = latents
         if self._mantissa is not None:
             latents = round_mantissa(latents, self._mantissa)
         parts = [
@@ -124,8 +129,14 @@ class Generator:
                 torch.split(latents, self._sizes, dim=1), self._shapes, strict=True
             )
         ]
-        pictures = self._run(parts)
         spec = self.spec
+        if self.free is not None:  # labels: never rounded as numbers are, never differentiated
+            columns = torch.split(given, self._sizes, dim=1)
+            parts = [
+                part if described.classes is None else encode_label(column[:, 0], described)
+                for part, column, described in zip(parts, columns, spec.latent, strict=True)
+            ]
+        pictures = self._run(parts)
         if tuple(pictures.shape[-3:]) != (spec.channels, spec.height, spec.width):
             raise GeneratorError(
                 "the model's output has another size than declared",
@@ -182,6 +193,30 @@ class Generator:
                 found=last_line(error),
                 expected=f"inputs of {describe_shapes(parts)} to be accepted",
             ) from error
+
+
+def _free_columns(spec: GeneratorSpec, device: torch.device) -> Tensor | None:
+    labels = {column for column, _ in spec.labels}
+    if not labels:
+        return None
+    free = [column for column in range(spec.dimension) if column not in labels]
+    return torch.tensor(free, dtype=torch.int64, device=device)
+
+
+def encode_label(values: Tensor, part: LatentPart) -> Tensor:
+    """Return a label part as the model takes it: R int64, or one-hot R x classes float32.
+
+    Args:
+        values: R numbers, of which the nearest label counts; NaN is label 0.
+        part: the label's description.
+
+    """
+    classes = part.classes or 1
+    index = torch.nan_to_num(values.detach()).round().clamp(0, classes - 1).to(torch.int64)
+    if part.encoding == "index":
+        return index
+    numbers = torch.arange(classes, device=index.device)
+    return (index[:, None] == numbers).to(torch.float32)
 
 
 def as_pictures(output: object) -> Tensor:

@@ -50,6 +50,15 @@ def shake256_normal(seed: bytes, count: int) -> Float64Array:
     return normal_quantile(shake256_uniform(seed, count))
 
 
+def shake256_label(uniform: Float64Array, classes: int) -> Float64Array:
+    """Return whole numbers from 0 to classes - 1: k · classes / 2^52 rounded down, in integers.
+
+    `uniform` is (k + 1/2) / 2^52, from which k follows exactly.
+    """
+    upper = [int(u * 2.0**52 - 0.5) for u in uniform.tolist()]
+    return np.array([k * classes >> 52 for k in upper], dtype=np.float64)
+
+
 def latents_from_seed(spec: GeneratorSpec, seed: bytes) -> Float32Array:
     """Return the latent (d) that `seed` stands for, by `shake256` whatever the service uses.
 
@@ -62,7 +71,9 @@ def latents_from_seed(spec: GeneratorSpec, seed: bytes) -> Float32Array:
     for part in spec.latent:
         stop = start + part.size
         draws = uniform[start:stop]
-        if part.prior == "normal":
+        if part.classes is not None:
+            latent[start:stop] = shake256_label(draws, part.classes)
+        elif part.prior == "normal":
             latent[start:stop] = normal_quantile(draws)
         else:
             low, high = _bounds(part)
@@ -98,8 +109,9 @@ class _Source:
 class TorchCpu(_Source):
     """`torch.Generator().manual_seed(seed)`, then `torch.randn(1, *shape)` for each part in order.
 
-    A uniform part is `torch.rand(1, *shape) * (high - low) + low` in float32. Of a seed only the
-    lower 32 bits count: torch drops the others, so there are 2^32 different latents at most.
+    A uniform part is `torch.rand(1, *shape) * (high - low) + low` in float32, a label
+    `torch.randint(0, classes, (1,))`. Of a seed only the lower 32 bits count: torch drops the
+    others, so there are 2^32 different latents at most.
     """
 
     def _latent(self, seed: int) -> Float32Array:
@@ -107,7 +119,11 @@ class TorchCpu(_Source):
         generator.manual_seed(seed)
         parts: list[Float32Array] = []
         for part in self.spec.latent:
-            if part.prior == "normal":
+            if part.classes is not None:
+                numbers = torch.randint(
+                    0, part.classes, (1,), generator=generator, dtype=torch.int64, device="cpu"
+                ).to(torch.float32)
+            elif part.prior == "normal":
                 numbers = torch.randn(
                     1, *part.shape, generator=generator, dtype=torch.float32, device="cpu"
                 )
@@ -124,14 +140,17 @@ class TorchCpu(_Source):
 class NumpyRandomState(_Source):
     """`numpy.random.RandomState(seed).randn(1, *shape)` for each part in order, as StyleGAN has it.
 
-    A uniform part is `.uniform(low, high, (1, *shape))`. Both are rounded to float32.
+    A uniform part is `.uniform(low, high, (1, *shape))`, a label `.randint(0, classes, (1,))`.
+    All are rounded to float32.
     """
 
     def _latent(self, seed: int) -> Float32Array:
         state = np.random.RandomState(seed)
         parts: list[Float32Array] = []
         for part in self.spec.latent:
-            if part.prior == "normal":
+            if part.classes is not None:
+                numbers = state.randint(0, part.classes, (1,)).astype(np.float64)
+            elif part.prior == "normal":
                 numbers = state.randn(1, *part.shape)
             else:
                 low, high = _bounds(part)

@@ -7,7 +7,7 @@ for in one error that shows the generator.toml to write.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,13 +233,12 @@ def _merge(
         return None
     parts = []
     for (name, shape), part in zip(inputs, stated, strict=True):
+        if part.classes is not None:  # what the file says of it is checked by running it
+            parts.append(replace(part, name=part.name or name))
+            continue
         if part.shape not in {None, shape}:
             return None
-        parts.append(
-            PartOptions(
-                name=part.name or name, shape=shape, prior=part.prior, low=part.low, high=part.high
-            )
-        )
+        parts.append(replace(part, name=part.name or name, shape=shape))
     return tuple(parts)
 
 
@@ -261,6 +260,8 @@ def _spec(
             "prior": part.prior,
             "low": part.low,
             "high": part.high,
+            "classes": part.classes,
+            "encoding": part.encoding,
         }
         latent.append(entry)
     try:

@@ -68,6 +68,12 @@ def example_config(facts: Facts) -> str:
         lines.append("[latent]" if len(parts) == 1 else "[[latent]]")
         if len(parts) > 1:
             lines.append(f'name = "{part.name}"')
+        if part.classes is not None:
+            stated_label = (
+                f'prior = "label"\nclasses = {part.classes}\nencoding = "{part.encoding}"'
+            )
+            lines += [stated_label, ""]
+            continue
         lines += [_shape(part), _prior(part)]
         if part.prior == "uniform":
             lines += [f"low = {part.low or -1}", f"high = {part.high or 1}"]

@@ -2,7 +2,8 @@
 
 [latent]                      # or several [[latent]] with a name each, in the order of forward
 shape = [100, 1, 1]
-prior = "normal"              # or "uniform" with low and high
+prior = "normal"              # or "uniform" with low and high, or "label" with
+                              # classes = 10, encoding = "index" or "one-hot", and no shape
 [output]
 range = [-1, 1]
 size = [3, 64, 64]
@@ -44,6 +45,8 @@ class PartOptions:
     prior: str | None = None
     low: str | None = None
     high: str | None = None
+    classes: int | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,15 @@ def described(spec: GeneratorSpec) -> ModelOptions:
     """
     return ModelOptions(
         latent=tuple(
-            PartOptions(name=p.name, shape=p.shape, prior=p.prior, low=p.low, high=p.high)
+            PartOptions(
+                name=p.name,
+                shape=p.shape,
+                prior=p.prior,
+                low=p.low,
+                high=p.high,
+                classes=p.classes,
+                encoding=p.encoding,
+            )
             for p in spec.latent
         ),
         output_range=spec.output_range,
@@ -183,16 +194,33 @@ def _part(table: _Table, *, several: bool) -> PartOptions:
     part = PartOptions(
         name=table.text("name"),
         shape=table.shape("shape"),
-        prior=table.choice("prior", ("normal", "uniform")),
+        prior=table.choice("prior", ("normal", "uniform", "label")),
         low=table.decimal("low"),
         high=table.decimal("high"),
+        classes=table.integer("classes", 2, 1 << 20),
+        encoding=table.choice("encoding", ("index", "one-hot")),
     )
     table.finish()
+    if part.prior == "label":
+        part = _label(table, part)
+    elif part.classes is not None or part.encoding is not None:
+        raise table.wrong("prior", "'label' where classes or encoding are stated", part.prior)
     if several and part.name is None:
         raise table.wrong("name", "a name for each of several [[latent]] tables", None)
     if part.name is not None and not _PART_NAME.fullmatch(part.name):
         raise table.wrong("name", "letters, digits and underscores", part.name)
     return part
+
+
+def _label(table: _Table, part: PartOptions) -> PartOptions:
+    """Return a label's description; it is one number, so its shape need not be stated."""
+    if part.classes is None:
+        raise table.wrong("classes", "how many classes the label has", None)
+    if part.encoding is None:
+        raise table.wrong("encoding", "'index' or 'one-hot': how forward takes the label", None)
+    if part.shape not in {None, (1,)}:
+        raise table.wrong("shape", "none for a label, or [1]", list(part.shape or ()))
+    return dataclasses.replace(part, shape=(1,))
 
 
 class _Table:

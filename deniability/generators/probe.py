@@ -103,12 +103,20 @@ def probe(
 
 
 def draw(parts: Sequence[PartOptions], device: torch.device) -> list[Tensor]:
-    """Return PROBE_SAMPLES latents by fixed seeds, normal unless a uniform prior is stated."""
+    """Return PROBE_SAMPLES latents by fixed seeds, normal unless a uniform prior is stated.
+
+    Labels come as the model takes them, the first ones by turns.
+    """
     generator = torch.Generator(device="cpu")
     generator.manual_seed(0)
     latents = []
     for part in parts:
         shape = (PROBE_SAMPLES, *(part.shape or ()))
+        if part.classes is not None:
+            index = torch.arange(PROBE_SAMPLES, device=device) % part.classes
+            one_hot = index[:, None] == torch.arange(part.classes, device=device)
+            latents.append(index if part.encoding == "index" else one_hot.to(torch.float32))
+            continue
         if part.prior == "uniform":
             low, high = float(part.low or -1), float(part.high or 1)
             values = torch.rand(shape, generator=generator) * (high - low) + low

@@ -64,6 +64,8 @@ class Adam:
                 else (torch.zeros_like(latents),)
             )
         gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        if objective.free is not None:
+            gradient = objective.widened(gradient[:, objective.free], latents.shape[1])
         beta1, beta2 = self.betas
         first = beta1 * state.first + (1 - beta1) * gradient
         second = beta2 * state.second + (1 - beta2) * gradient.square()

@@ -2,7 +2,7 @@
 
 It is trained at registration on nothing but the generator's own outputs (DESIGN section 2, "The
 hard tail"). Validity never rests on it: controls go through the same one. What rests on it is
-power.
+power. For class labels, which are enumerated, it yields logits, and with them an order.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from deniability.errors import CommitmentError
 from deniability.generators.base import Generator
+from deniability.wire.generator import GeneratorSpec
 
 _WIDTHS = (32, 64, 128, 256)  # channels of the strided convolutions
 _RATE = 2e-3  # of Adam
@@ -29,7 +30,7 @@ class EncoderNetwork(nn.Module):
 
     Args:
         channels, height, width: of the pictures, `B x C x H x W in [0, 1]`.
-        dimension: d.
+        dimension: d; with class labels, of the other numbers and the logits (`head_size`).
 
     """
 
@@ -54,9 +55,72 @@ class EncoderNetwork(nn.Module):
         self.head = nn.Linear(channels * size[0] * size[1], dimension)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Guess latents `B x d` of pictures `B x C x H x W in [0, 1]`."""
+        """Guess latents `B x dimension` of pictures `B x C x H x W in [0, 1]`."""
         guess: Tensor = self.head(self.features(2 * pictures - 1))
         return guess
+
+
+def head_size(spec: GeneratorSpec) -> int:
+    """How many numbers the network yields: those of the latent, and a logit for each class."""
+    return spec.dimension + sum(classes - 1 for _, classes in spec.labels)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the network's outputs stand for a latent: its free numbers, then each label's logits.
+
+    Attributes:
+        free: columns of the latent that are no labels, `f` int64.
+        labels: column and number of classes of each label.
+
+    """
+
+    free: Tensor
+    labels: tuple[tuple[int, int], ...]
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the free numbers `B x f`, and of each label the logits `B x classes`."""
+        sizes = [len(self.free), *(classes for _, classes in self.labels)]
+        numbers, *logits = torch.split(outputs, sizes, dim=1)
+        return numbers, tuple(logits)
+
+    def latents(self, outputs: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        """Return latents `B x d` with the likeliest labels."""
+        numbers, logits = self.split(outputs)
+        latents = mean.expand(len(outputs), -1).clone()
+        latents[:, self.free] = numbers * scale[self.free] + mean[self.free]
+        for (column, _), scores in zip(self.labels, logits, strict=True):
+            latents[:, column] = _finite(scores).argmax(dim=1).to(latents.dtype)
+        return latents
+
+    def order(self, outputs: Tensor) -> Tensor:
+        """Return all combined labels, the likeliest first, `B x labels` int64; ties by number."""
+        _, logits = self.split(outputs)
+        joint = torch.zeros(len(outputs), 1, dtype=outputs.dtype, device=outputs.device)
+        for scores in logits:
+            likely = torch.log_softmax(_finite(scores), dim=1)
+            joint = (joint[:, :, None] + likely[:, None, :]).flatten(1)
+        return joint.argsort(dim=1, descending=True, stable=True)
+
+    def loss(self, outputs: Tensor, latents: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        """Squared error of the standardised numbers plus each label's cross-entropy."""
+        numbers, logits = self.split(outputs)
+        wanted = ((latents - mean) / scale)[:, self.free]
+        loss = (numbers - wanted).square().mean()
+        for (column, _), scores in zip(self.labels, logits, strict=True):
+            loss = loss + nn.functional.cross_entropy(scores, latents[:, column].long())
+        return loss
+
+
+def layout_of(generator: Generator) -> Layout | None:
+    """Return how an encoder's outputs stand for this generator's latent; None without labels."""
+    if generator.free is None:
+        return None
+    return Layout(generator.free, generator.spec.labels)
+
+
+def _finite(scores: Tensor) -> Tensor:
+    return torch.nan_to_num(scores, nan=0.0, posinf=1e4, neginf=-1e4)
 
 
 @dataclass(frozen=True)
@@ -66,7 +130,9 @@ class Encoder:
     Attributes:
         network: in evaluation mode.
         mean, scale: of the prior, `d`; the network works in standardised latents.
-        error: root mean squared error of the guess per latent number on held-out outputs, `d`.
+        error: root mean squared error of the guess per latent number on held-out outputs, `d`;
+            0 for labels.
+        layout: of a generator with class labels.
 
     """
 
@@ -74,15 +140,35 @@ class Encoder:
     mean: Tensor
     scale: Tensor
     error: Tensor
+    layout: Layout | None = None
 
     def guess(self, pictures: Tensor) -> Tensor:
         """Return latents `B x d` for pictures `B x C x H x W in [0, 1]`.
 
         A guess that is not finite becomes the prior's mean.
         """
+        return self._latents(self._outputs(pictures))
+
+    def guess_with_labels(self, pictures: Tensor) -> Tensor:
+        """Return the same with all combined labels behind it, the likeliest first.
+
+        `B x (d + labels)`; without class labels `B x d`.
+        """
+        outputs = self._outputs(pictures)
+        latents = self._latents(outputs)
+        if self.layout is None:
+            return latents
+        return torch.cat([latents, self.layout.order(outputs).to(latents.dtype)], dim=1)
+
+    def _outputs(self, pictures: Tensor) -> Tensor:
         with torch.no_grad():
-            latents = torch.cat([self.network(part) for part in pictures.split(256)])  # type: ignore[no-untyped-call]
-        latents = latents * self.scale + self.mean
+            return torch.cat([self.network(part) for part in pictures.split(256)])  # type: ignore[no-untyped-call]
+
+    def _latents(self, outputs: Tensor) -> Tensor:
+        if self.layout is not None:
+            latents = self.layout.latents(outputs, self.mean, self.scale)
+        else:
+            latents = outputs * self.scale + self.mean
         return torch.where(torch.isfinite(latents), latents, self.mean)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -100,24 +186,24 @@ def load_encoder(tensors: Mapping[str, Tensor], generator: Generator) -> Encoder
 
     """
     spec = generator.spec
-    network = EncoderNetwork(spec.channels, spec.height, spec.width, generator.dimension)
+    network = EncoderNetwork(spec.channels, spec.height, spec.width, head_size(spec))
     prefix = "network."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     try:
         network.load_state_dict(state)
-        parts = [
+        mean, scale, error = (
             tensors[name].to(generator.device, torch.float32).reshape(generator.dimension)
             for name in ("mean", "scale", "error")
-        ]
-    except (KeyError, RuntimeError) as error:
+        )
+    except (KeyError, RuntimeError) as cause:
         raise CommitmentError(
             "the stored encoder does not fit the model",
             where="encoder",
-            found=str(error).strip().splitlines()[-1].strip(),
+            found=str(cause).strip().splitlines()[-1].strip(),
             hint="Use the files that belong to this registration, or register again.",
-        ) from error
+        ) from cause
     network = network.to(generator.device).eval().requires_grad_(False)
-    return Encoder(network, *parts)
+    return Encoder(network, mean, scale, error, layout_of(generator))
 
 
 @dataclass
@@ -144,11 +230,13 @@ class EncoderTraining:
         self.mean = probe.mean(dim=0).to(self._device)
         self.scale = probe.std(dim=0).clamp_min(1e-6).to(self._device)
         spec = self.generator.spec
+        self._layout = layout_of(self.generator)
+        if self._layout is not None:  # a label's column is not standardised
+            labels = [column for column, _ in self._layout.labels]
+            self.mean[labels], self.scale[labels] = 0.0, 1.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int.from_bytes(self.seed[:8], "big") >> 1)
-            network = EncoderNetwork(
-                spec.channels, spec.height, spec.width, self.generator.dimension
-            )
+            network = EncoderNetwork(spec.channels, spec.height, spec.width, head_size(spec))
         self.network = network.to(self._device).train()
         self._batches = max(1, self.outputs // self.batch)
         size = self.batch * spec.channels * spec.height * spec.width
@@ -175,7 +263,11 @@ class EncoderTraining:
         remaining = 1 - self.steps / self.total
         for group in self._optimiser.param_groups:
             group["lr"] = _RATE * warm * max(0.02, remaining)
-        loss = (self.network(pictures) - (latents - self.mean) / self.scale).square().mean()
+        outputs = self.network(pictures)
+        if self._layout is None:
+            loss = (outputs - (latents - self.mean) / self.scale).square().mean()
+        else:
+            loss = self._layout.loss(outputs, latents, self.mean, self.scale)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -210,12 +302,15 @@ class EncoderTraining:
     def finish(self) -> Encoder:
         """Measure the guess on held-out outputs and freeze the network."""
         network = self.network.eval().requires_grad_(False)
-        encoder = Encoder(network, self.mean, self.scale, torch.ones_like(self.mean))
+        ones = torch.ones_like(self.mean)
+        encoder = Encoder(network, self.mean, self.scale, ones, self._layout)
         latents = self.sample(self._stream(2**31 + 1), _HELD_OUT).to(self._device)
         with torch.no_grad():
             pictures = torch.cat([self.generator(part) for part in latents.split(128)])  # type: ignore[no-untyped-call]
         error = (encoder.guess(torch.nan_to_num(pictures)) - latents).square().mean(dim=0).sqrt()
-        return Encoder(network, self.mean, self.scale, error)
+        if self._layout is not None:
+            error[[column for column, _ in self._layout.labels]] = 0.0
+        return Encoder(network, self.mean, self.scale, error, self._layout)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights, optimiser moments and the step count, as CPU tensors."""

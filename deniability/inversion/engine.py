@@ -376,7 +376,9 @@ class Run:
         device = generator.device
         if self._jacobian is None:
             lanes = lanes_that_fit(generator)
-            self._jacobian = Jacobian(self._forward, generator.dimension, lanes)
+            self._jacobian = Jacobian(
+                self._forward, generator.dimension, lanes, free=generator.free
+            )
         targets = torch.tensor([target for target, _ in keys])
         chosen = self.observations[targets]
         objective = Objective(
@@ -386,6 +388,7 @@ class Run:
             high=chosen.high.to(device),
             centre=chosen.centre.to(device),
             slack=self.engine.handling.slack,
+            free=self.engine.generator.free,
         )
         latents = torch.stack([self._latent(target, index) for target, index in keys])
         state = self.engine.solver.init(objective, latents.to(device))

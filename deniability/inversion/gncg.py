@@ -119,7 +119,10 @@ def _spanned(objective: Objective, state: GNCGState) -> GNCGState:
     counts = counting_rows(residual, state.in_cell)
 
     def pull(values: Tensor) -> Tensor:
-        return finite(products.pull(finite(values * counts))).double()
+        pulled = finite(products.pull(finite(values * counts))).double()
+        if objective.free is None:
+            return pulled
+        return objective.widened(pulled[:, objective.free], pulled.shape[1])
 
     def push(vectors: Tensor) -> Tensor:
         return finite(products.push(vectors.to(state.latents.dtype)) * counts)

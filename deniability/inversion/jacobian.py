@@ -52,25 +52,31 @@ class Jacobian:
     Args:
         forward: maps `R x d` to `R x m`, each row depending on its own latent only.
         dimension: d.
+        free: columns that are differentiated; None for all. Labels are constants.
         lanes: how many pairs of latent and tangent go forward at once. On a CPU a few
             hundred use it fully; more only take memory.
 
     """
 
-    def __init__(self, forward: Forward, dimension: int, lanes: int = 256) -> None:
+    def __init__(
+        self, forward: Forward, dimension: int, lanes: int = 256, free: Tensor | None = None
+    ) -> None:
         self._forward = forward
         self._dimension = dimension
         self._lanes = lanes
+        self._free = free
         self._push: Callable[[Forward, Tensor, Tensor], Tensor] | None = None
 
     def __call__(self, latents: Tensor) -> Tensor:
-        """Return `R x m x d` for latents `R x d`.
+        """Return `R x m x d` for latents `R x d`; of the free columns only, where not all are.
 
         Raises:
             GeneratorError: the module supports no forward-mode differentiation at all.
 
         """
         basis = torch.eye(self._dimension, dtype=latents.dtype, device=latents.device)
+        if self._free is not None:
+            basis = basis[self._free]
         columns = max(1, self._lanes // max(1, len(latents)))
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             parts = [self._columns_of(latents, part) for part in basis.split(columns)]  # type: ignore[no-untyped-call]

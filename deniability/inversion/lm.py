@@ -59,8 +59,8 @@ class LMState(DampedState):
     """State of Levenberg-Marquardt.
 
     Attributes:
-        normal: JᵀJ, `B x d x d` float64.
-        gradient: Jᵀr, `B x d` float64.
+        normal: JᵀJ, `B x f x f` float64, f being d without labels.
+        gradient: Jᵀr, `B x f` float64.
 
     """
 
@@ -88,10 +88,11 @@ class LevenbergMarquardt:
     def init(self, objective: Objective, latents: Tensor) -> LMState:
         """Evaluate the starts `B x d`."""
         base = damped_state(objective, latents, self.damping)
-        zeros = torch.zeros_like(latents, dtype=torch.float64)
+        free = objective.free_dimension(latents)
+        zeros = base.loss.new_zeros(len(latents), free)
         return LMState(
             **vars(base),
-            normal=zeros[:, :, None].repeat(1, 1, latents.shape[1]),
+            normal=zeros[:, :, None].repeat(1, 1, free),
             gradient=zeros,
         )
 
@@ -133,6 +134,7 @@ class LevenbergMarquardt:
     def _move(self, objective: Objective, state: LMState) -> LMState:
         """Try the dampings, keep the best trial that lowers the loss, perhaps turn to the cell."""
         steps, damping = _steps(state)
+        steps = objective.widened(steps, state.latents.shape[1])
         return moved(objective, state, steps, damping, self.max_iterations)
 
     def terminate(self, state: LMState, threshold: float) -> list[Stop | None]:

@@ -29,10 +29,12 @@ class Objective:
 
     Attributes:
         forward: latents `B x d` to observation coordinates `B x m`, one pixel step = 1/127.5.
-        jacobian: its Jacobian, `B x m x d`.
+        jacobian: its Jacobian, `B x m x d`, or `B x m x f` where only f columns are free.
         low, high: the bare cells, `B x m`; infinite where open.
         centre: the decoded values, `B x m`.
         slack: by how much the statistic's box is wider than the bare one.
+        free: columns of a latent that a solver moves, `f` int64; None for all. The others are
+            labels, which are enumerated.
 
     """
 
@@ -42,6 +44,17 @@ class Objective:
     high: Tensor
     centre: Tensor
     slack: float
+    free: Tensor | None = None
+
+    def free_dimension(self, latents: Tensor) -> int:
+        """How many numbers of latents `B x d` a solver moves: f."""
+        return latents.shape[1] if self.free is None else len(self.free)
+
+    def widened(self, step: Tensor, dimension: int) -> Tensor:
+        """Return a step of the free numbers, `... x f`, as one of latents `... x d`."""
+        if self.free is None:
+            return step
+        return step.new_zeros(*step.shape[:-1], dimension).index_copy(-1, self.free, step)
 
     def rows(self, index: Tensor) -> Objective:
         """Keep the targets at `index`, in that order, repeats allowed."""

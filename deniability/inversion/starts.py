@@ -1,4 +1,8 @@
-"""Where restarts begin: the encoder's guess, noisy versions of it, and draws from the prior."""
+"""Where restarts begin: the encoder's guess, noisy versions of it, and draws from the prior.
+
+Class labels are enumerated: which one a restart tries follows from its index and the order in which
+the encoder finds them likely, and every label gets an encoder start and a prior start.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from torch import Tensor
 from deniability.generators.base import Generator
 from deniability.generators.entropy import latents_from_seed, shake256_normal
 from deniability.inversion.encoder import Encoder
-from deniability.wire.roles import StartKind, start_kind
+from deniability.wire.roles import StartKind, label_rank, label_round, start_kind
 
 #: Noise added to the guess, in units of the encoder's own error, by turns.
 _NOISE_LEVELS = (0.5, 1.0)
@@ -33,25 +37,57 @@ class Starts:
     encoder: Encoder | None
 
     def guesses(self, pictures: Tensor) -> Tensor | None:
-        """Guess latents `N x d` of the targets' pictures `N x C x H x W`, once for all restarts."""
+        """Guess the latents of the targets' pictures `N x C x H x W`, once for all restarts.
+
+        Returns:
+            `N x d`; with class labels `N x (d + labels)`: behind each latent all combined labels,
+            the likeliest first.
+
+        """
         if self.encoder is None:
             return None
-        return self.encoder.guess(pictures.to(self.generator.device))
+        return self.encoder.guess_with_labels(pictures.to(self.generator.device))
 
     def kind(self, index: int) -> StartKind:
         """Name the kind of start of restart `index`."""
-        return start_kind(index, encoder=self.encoder is not None)
+        return start_kind(index, encoder=self.encoder is not None, labels=self._labels)
+
+    @property
+    def _labels(self) -> int:
+        return self.generator.spec.label_count
 
     def latent(self, index: int, seed: bytes, guess: Tensor | None) -> Tensor:
         """Return the start `d` of restart `index` from its seed and the target's guess."""
-        if self.encoder is None or guess is None or self.kind(index) == "prior":
+        if self._labels > 1:
+            return self._labelled(index, seed, guess)
+        return self._numbers(index, seed, guess, turn=index // 2)
+
+    def _labelled(self, index: int, seed: bytes, guess: Tensor | None) -> Tensor:
+        """Return a start whose labels are those that are this restart's turn."""
+        spec, encoder = self.generator.spec, self.encoder is not None and guess is not None
+        dimension, count = spec.dimension, spec.label_count
+        rank = label_rank(index, encoder=encoder, labels=count)
+        label = rank if guess is None or not encoder else int(guess[dimension + rank])
+        start = self._numbers(
+            index,
+            seed,
+            None if guess is None else guess[:dimension],
+            turn=label_round(index, encoder=encoder, labels=count),
+        ).clone()
+        for (column, _), value in zip(spec.labels, spec.label_values(label), strict=True):
+            start[column] = value
+        return start
+
+    def _numbers(self, index: int, seed: bytes, guess: Tensor | None, *, turn: int) -> Tensor:
+        kind = self.kind(index)
+        if self.encoder is None or guess is None or kind == "prior":
             drawn = self._on_device(latents_from_seed(self.generator.spec, seed))
             mean = self.encoder.mean if self.encoder is not None else torch.zeros_like(drawn)
-            return mean + _SHRINK[(index // 2) % len(_SHRINK)] * (drawn - mean)
-        if index == 0:
+            return mean + _SHRINK[turn % len(_SHRINK)] * (drawn - mean)
+        if kind == "encoder":
             return guess
         noise = self._on_device(shake256_normal(seed, self.generator.dimension))
-        level = _NOISE_LEVELS[(index // 2) % len(_NOISE_LEVELS)]
+        level = _NOISE_LEVELS[turn % len(_NOISE_LEVELS)]
         return guess + level * self.encoder.error * noise
 
     def _on_device(self, array: object) -> Tensor:

@@ -40,7 +40,14 @@ from deniability.wire.numbers import order_of
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
 from deniability.wire.registration import REGISTRATION_TYPE, ModelDescriptor, Registration
-from deniability.wire.roles import control_seed, mismatch_seed, restart_seed, start_kind
+from deniability.wire.roles import (
+    control_seed,
+    label_rank,
+    mismatch_seed,
+    most_labels,
+    restart_seed,
+    start_kind,
+)
 from deniability.wire.statement import Subject
 
 NO_TIMES = Times()
@@ -93,6 +100,7 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
     _check_subject(signed, exclusion, where)
     _check_model(exclusion.model, where)
     _check_protocol(exclusion.protocol, exclusion.protocol_digest, where)
+    _check_labels(exclusion.generator, exclusion.protocol, where)
     _check_accused(exclusion, where)
     check_controls(
         exclusion.controls,
@@ -133,6 +141,7 @@ def verify_registration(
     _check_model(model, where)
     _check_protocol(registration.protocol, registration.protocol_digest, where)
     spec = registration.generator
+    _check_labels(spec, registration.protocol, where)
     kinds = [controls.kind for controls in registration.controls]
     _equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
     for controls in registration.controls:
@@ -190,6 +199,13 @@ def _check_protocol(protocol: Protocol, digest: str, where: str) -> None:
     known = PRESETS.get(protocol.name)
     _equal("protocol", known, protocol, where)
     _equal("protocolDigest", protocol.digest, digest, where)
+
+
+def _check_labels(spec: GeneratorSpec, protocol: Protocol, where: str) -> None:
+    # Step 8: every class label gets two restarts, or some would go without a search.
+    most = most_labels(protocol.restarts)
+    if spec.labels and spec.label_count > most:
+        _equal("generator.latent (labels)", f"at most {most}", spec.label_count, where)
 
 
 def _check_accused(exclusion: Exclusion, where: str) -> None:
@@ -296,11 +312,16 @@ def _check_trace(exclusion: Exclusion, records: list[dict[str, Any]], where: str
         _equal(f"{field}.index", index, restart.index, where)
         seed = restart_seed(exclusion.model, digest, picture, index).hex()
         _equal(f"{field}.seed", seed, restart.seed, where)
-        kind = start_kind(index, encoder=exclusion.encoder is not None)
+        kind = start_kind(
+            index,
+            encoder=exclusion.encoder is not None,
+            labels=exclusion.generator.label_count,
+        )
         _equal(f"{field}.start", kind, restart.start, where)
         _check_residual(restart.residual, protocol, f"{field}.residual", where)
         _check_outcome(restart, field, where)
     _check_stop_order(exclusion, where)
+    _check_label_order(exclusion, where)
     _equal("traceRoot", merkle_root(_leaves(records)).hex(), exclusion.trace_root, where)
 
 
@@ -334,6 +355,26 @@ def _check_stop_order(exclusion: Exclusion, where: str) -> None:
             reached = restart.residual is not None and order_of(restart.residual) <= threshold
             _equal(field, reached, restart.stop == "reached", where)
             done = done or reached
+
+
+def _check_label_order(exclusion: Exclusion, where: str) -> None:
+    """Every label gets its turns: restarts of one rank try one label, those of two ranks two."""
+    count, encoder = exclusion.generator.label_count, exclusion.encoder is not None
+    turns: dict[int, int] = {}
+    for index, restart in enumerate(exclusion.restarts):
+        field = f"restarts.{index}.label"
+        if count == 1 or restart.stop == "notRun":
+            _equal(field, None, restart.label, where)
+            continue
+        if restart.label is None or restart.label >= count:
+            _equal(field, f"0 to {count - 1}", restart.label, where)
+            continue
+        rank = label_rank(index, encoder=encoder, labels=count)
+        if not encoder:
+            _equal(field, rank, restart.label, where)
+        elif rank not in turns and restart.label in turns.values():
+            _equal(field, "one that was not tried yet", restart.label, where)
+        _equal(field, turns.setdefault(rank, restart.label), restart.label, where)
 
 
 def _check_finding(exclusion: Exclusion, where: str) -> None:

@@ -34,6 +34,7 @@ class RestartRecord(WireModel):
         distance: mean squared distance of that output to the decoded values.
         iterations: Jacobians or gradients.
         latent: sha256 of the best latent's float32 little-endian bytes.
+        label: combined label that it tried, absent if not run or if the model takes no label.
 
     """
 
@@ -45,6 +46,7 @@ class RestartRecord(WireModel):
     distance: DecimalString | None = None
     iterations: Count
     latent: Sha256Hex | None = None
+    label: Count | None = None
 
 
 class Accused(WireModel):

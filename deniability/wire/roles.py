@@ -75,17 +75,40 @@ def restart_seed(model: ModelDescriptor, protocol: str, picture: str, index: int
     )
 
 
-def start_kind(index: int, *, encoder: bool = True) -> StartKind:
+def start_kind(index: int, *, encoder: bool = True, labels: int = 1) -> StartKind:
     """Name the kind of start that restart `index` of every target gets.
 
     The first is the encoder's guess; after it noisy guesses and prior draws alternate. Without an
-    encoder all are prior draws.
+    encoder all are prior draws. With `labels` combinations of labels, restarts 2r and 2r + 1 of the
+    first round are the guess and a prior draw for the r-th label; later rounds add noise.
     """
     if not encoder:
         return "prior"
+    if labels > 1:
+        if index % 2:
+            return "prior"
+        return "encoder" if index < 2 * labels else "encoder-noise"
     if index == 0:
         return "encoder"
     return "encoder-noise" if index % 2 else "prior"
+
+
+def label_rank(index: int, *, encoder: bool, labels: int) -> int:
+    """Return which label, in the target's order, restart `index` tries: 0 to labels - 1.
+
+    The order is the encoder's, likeliest first; without an encoder that of the numbers.
+    """
+    return (index // 2 if encoder else index) % labels
+
+
+def label_round(index: int, *, encoder: bool, labels: int) -> int:
+    """Return how often all labels had been tried before restart `index`."""
+    return index // (2 * labels if encoder else labels)
+
+
+def most_labels(restarts: int) -> int:
+    """Return how many labels a search of so many restarts can try twice each."""
+    return restarts // 2
 
 
 def _value(beacon: Beacon | None) -> str:

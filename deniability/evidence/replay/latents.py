@@ -186,6 +186,21 @@ def _check_digest(latent: Tensor, expected: str | None, field: str) -> None:
         )
 
 
+def _check_label(case: Case, latent: Tensor, field: str, *, expected: int | None = None) -> None:
+    """Check that a latent's labels are labels, and those that the trace says it tried."""
+    spec = case.exclusion.generator
+    if not spec.labels:
+        return
+    found = spec.label_of(latent.tolist())
+    if found is None or (expected is not None and found != expected):
+        raise CommitmentError(
+            "a stored latent has another class label than its record",
+            where=field,
+            expected=f"0 to {spec.label_count - 1}" if expected is None else str(expected),
+            found="no label" if found is None else str(found),
+        )
+
+
 def _restarts_again(case: Case) -> tuple[tuple[RestartRecord, ...], list[float]]:
     """Return the trace with our residuals, lowered by the tolerance, and the differences."""
     run = [r for r in case.exclusion.restarts if r.stop != "notRun"]
@@ -199,6 +214,7 @@ def _restarts_again(case: Case) -> tuple[tuple[RestartRecord, ...], list[float]]
     for record, latent, value in zip(run, latents, ours, strict=True):
         field = f"restarts.{record.index}"
         _check_digest(latent, record.latent, field)
+        _check_label(case, latent, field, expected=record.label)
         if record.stop == "nonFinite":
             continue
         differences.append(_differ(record.residual, value, field, threshold))
@@ -239,6 +255,7 @@ def _controls_again(case: Case) -> tuple[ControlSet, list[float]]:
             controls.append(control)
             continue
         _check_digest(latent, control.latent, field)
+        _check_label(case, latent, field)
         differences.append(_differ(control.residual, best, f"{field}.residual", threshold))
         if best is None:
             continue
