@@ -99,8 +99,7 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
     exclusion = parse_predicate(signed.statement.predicate, Exclusion, where=where)
     _check_subject(signed, exclusion, where)
     _check_model(exclusion.model, where)
-    _check_protocol(exclusion.protocol, exclusion.protocol_digest, where)
-    _check_labels(exclusion.generator, exclusion.protocol, where)
+    _check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
     _check_accused(exclusion, where)
     check_controls(
         exclusion.controls,
@@ -139,9 +138,8 @@ def verify_registration(
             "the statement's subjects are not the model's files", where=f"{where}: subject"
         )
     _check_model(model, where)
-    _check_protocol(registration.protocol, registration.protocol_digest, where)
     spec = registration.generator
-    _check_labels(spec, registration.protocol, where)
+    _check_protocol(registration.protocol, registration.protocol_digest, spec, where)
     kinds = [controls.kind for controls in registration.controls]
     _equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
     for controls in registration.controls:
@@ -194,15 +192,11 @@ def _check_model(model: ModelDescriptor, where: str) -> None:
     _equal("model.weights", weights, model.weights, where)
 
 
-def _check_protocol(protocol: Protocol, digest: str, where: str) -> None:
-    # Step 8: a preset that this verifier knows, unchanged.
+def _check_protocol(protocol: Protocol, digest: str, spec: GeneratorSpec, where: str) -> None:
+    # Step 8: a preset that this verifier knows, unchanged, with restarts for every class label.
     known = PRESETS.get(protocol.name)
     _equal("protocol", known, protocol, where)
     _equal("protocolDigest", protocol.digest, digest, where)
-
-
-def _check_labels(spec: GeneratorSpec, protocol: Protocol, where: str) -> None:
-    # Step 8: every class label gets two restarts, or some would go without a search.
     most = most_labels(protocol.restarts)
     if spec.labels and spec.label_count > most:
         _equal("generator.latent (labels)", f"at most {most}", spec.label_count, where)

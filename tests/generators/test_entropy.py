@@ -253,3 +253,60 @@ def test_global_random_state_is_left_alone(source):
     entropy_source(make_spec(((20,), None), source=source)).latent(1)
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == np.random.get_state()[1].tobytes()  # noqa: NPY002
+
+
+def labelled(source, classes, *, bits=32):
+    """Numbers, a label, numbers."""
+    spec = make_spec(((3,), None), ((1,), None), ((2,), None), source=source, seed_bits=bits)
+    first, middle, last = spec.latent
+    label = middle.model_copy(update={"prior": "label", "classes": classes, "encoding": "index"})
+    return spec.model_copy(update={"latent": (first, label, last)})
+
+
+@pytest.mark.parametrize("classes", [2, 5, 10, 1000, 2**20])
+def test_labels_of_shake256_are_integer_arithmetic(classes):
+    for number in range(50):
+        seed = f"label {number}".encode()
+        stream = hashlib.shake_256(seed).digest(48)
+        k = int.from_bytes(stream[24:32], "little") >> 12
+        latent = latents_from_seed(labelled("torch-cpu", classes), seed)
+        assert latent[3] == k * classes // 2**52
+        plain = latents_from_seed(make_spec(((6,), None)), seed)
+        assert np.delete(latent, 3).tobytes() == np.delete(plain, 3).tobytes()
+
+
+def test_labels_are_as_likely_as_each_other():
+    spec = labelled("shake256", 5)
+    found = [int(latents_from_seed(spec, f"{i}".encode())[3]) for i in range(5000)]
+    counts = np.bincount(found, minlength=5)
+    assert len(counts) == 5
+    assert np.abs(counts - 1000).max() < 150
+
+
+@pytest.mark.parametrize("classes", [2, 5, 10, 1000, 2**20])
+def test_torch_labels_match_the_oracle(classes):
+    source = entropy_source(labelled("torch-cpu", classes))
+    for seed in range(20):
+        oracle = TorchOracle(seed)
+        first = oracle.randn(3)
+        label = oracle.engine.draw() % classes
+        expected = np.concatenate([first, [label], oracle.randn(2)])
+        latent = source.latent(seed)
+        assert latent[3] == label
+        assert np.abs(latent - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("classes", [2, 5, 8, 10, 1000, 2**20])
+def test_numpy_labels_match_the_oracle(classes):
+    source = entropy_source(labelled("numpy-randomstate", classes))
+    mask = (1 << (classes - 1).bit_length()) - 1
+    for seed in range(20):
+        oracle = NumpyOracle(seed)
+        first = oracle.randn(3)
+        label = classes
+        while label >= classes:
+            label = oracle.engine.draw() & mask
+        expected = np.concatenate([first, [label], oracle.randn(2)])
+        latent = source.latent(seed)
+        assert latent[3] == label
+        assert np.abs(latent - expected).max() < 1e-6

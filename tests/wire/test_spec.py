@@ -490,3 +490,25 @@ def test_starts():
     kinds = [starts.start_kind(j) for j in range(5)]
     assert kinds == ["encoder", "encoder-noise", "prior", "encoder-noise", "prior"]
     assert {starts.start_kind(j, encoder=False) for j in range(5)} == {"prior"}
+
+
+def test_turns_of_labels():
+    words = " ".join(section("7. The search").split())
+    assert "⌊j/2⌋ mod L with an encoder, j mod L without" in words
+    assert [roles.label_rank(j, encoder=True, labels=3) for j in range(8)] == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+        0,
+        0,
+    ]
+    assert [roles.label_rank(j, encoder=False, labels=3) for j in range(4)] == [0, 1, 2, 0]
+    kinds = [roles.start_kind(j, labels=2) for j in range(6)]
+    assert kinds == ["encoder", "prior", "encoder", "prior", "encoder-noise", "prior"]
+    assert [roles.label_round(j, encoder=True, labels=2) for j in range(5)] == [0, 0, 0, 0, 1]
+    assert [roles.label_round(j, encoder=False, labels=2) for j in range(5)] == [0, 0, 1, 1, 2]
+    assert "24 / 2 with `pristine-standard-v1`" in words
+    assert roles.most_labels(PRESETS["pristine-standard-v1"].restarts) == 24 // 2
