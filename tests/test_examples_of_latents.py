@@ -1,6 +1,6 @@
 """The examples of generators with labels and with several inputs run as they are."""
 
-import runpy
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -8,9 +8,17 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
+def example(name):
+    """Import an example; `runpy` gives it a name that TorchScript does not take."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.slow
 def test_a_class_conditional_generator(tmp_path, capsys):
-    findings = runpy.run_path(str(EXAMPLES / "class_conditional.py"))["main"](tmp_path)
+    findings = example("class_conditional").main(tmp_path)
     assert findings["own"].verdict == "reached"
     assert findings["foreign"].verdict == "excluded"
     foreign = capsys.readouterr().out.split("foreign.png: labels tried, in order: [")[1]
@@ -21,6 +29,6 @@ def test_a_class_conditional_generator(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_generator_of_several_inputs(tmp_path, capsys):
-    verified = runpy.run_path(str(EXAMPLES / "several_latents.py"))["main"](tmp_path)
+    verified = example("several_latents").main(tmp_path)
     assert verified.exclusion.finding.verdict == "reached"
     assert capsys.readouterr().out.startswith("inputs: z [6], coarse [1, 2, 2], fine [1, 4, 4]; 26")

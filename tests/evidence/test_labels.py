@@ -304,5 +304,5 @@ def test_the_wire_form_of_a_label_is_closed():
         [number, {k: v for k, v in part.items() if k != "encoding"}],
         [number | {"classes": 3}, part],
     ):
-        with pytest.raises(ValueError, match="label|classes|bounds|belong"):
+        with pytest.raises(ValueError, match=r"label|classes|bounds|belong"):
             GeneratorSpec.model_validate(base | {"latent": latent})

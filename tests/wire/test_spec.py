@@ -162,20 +162,25 @@ def test_identifiers():
     assert f"{parse.MAX_BESIDE_PAYLOAD} bytes (1 MiB) remain from the next quote on" in TEXT
 
 
+def shipped():
+    """The presets without those that other tests of this process have added."""
+    return {name: p for name, p in PRESETS.items() if not name.startswith("test-")}
+
+
 def test_presets():
     table = {row[0].strip("`"): row[1:] for row in rows("Presets")}
     assert table == {
         name: [str(p.controls), p.alpha, str(p.restarts), f"`{p.digest}`"]
-        for name, p in PRESETS.items()
+        for name, p in shipped().items()
     }
 
 
 def test_largest_k_of_the_presets():
     stated = re.search(r"largest k that passes is ([^\n.]+)\.", TEXT)[1]
     pairs = [tuple(map(int, pair.split(" of "))) for pair in stated.split(", ")]
-    assert {n for _, n in pairs} == {p.controls for p in PRESETS.values()}
+    assert {n for _, n in pairs} == {p.controls for p in shipped().values()}
     largest = {n: k for k, n in pairs}
-    for protocol in PRESETS.values():
+    for protocol in shipped().values():
         n, alpha = protocol.controls, Fraction(protocol.alpha)
         k = largest[n]
         assert upper_bound_at_most(k, n, alpha)
