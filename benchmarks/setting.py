@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import zoo
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -126,8 +127,10 @@ def _trained(
 
 
 def load_setting(name: str, outputs: int, device: torch.device | str = "cpu") -> Setting:
-    """Load `builtin` or `face-dcgan` with its encoder."""
+    """Load `builtin`, `face-dcgan` or one of the zoo with its encoder."""
     source: str | Path = "builtin"
+    if name in zoo.ZOO:
+        source = zoo.fetch(name)
     if name == "face-dcgan":
         sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
         import face_dcgan  # noqa: PLC0415 - an example beside this folder
@@ -154,7 +157,7 @@ def common_options(description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that all scripts have."""
     parser = argparse.ArgumentParser(description=description)
     names = ["builtin", "face-dcgan"]
-    parser.add_argument("--generator", nargs="+", choices=names, default=names)
+    parser.add_argument("--generator", nargs="+", choices=[*names, *zoo.ZOO], default=names)
     parser.add_argument("--encoder-outputs", type=int, default=20_000)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "1")))
     parser.add_argument("--device", default="cpu")
