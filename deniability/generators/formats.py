@@ -9,9 +9,9 @@ from deniability.errors import GeneratorError
 from deniability.generators.archive import Archive
 
 #: The formats that have an adapter.
-FileFormat = Literal["torchscript", "torch-export", "state-dict", "safetensors"]
+FileFormat = Literal["torchscript", "torch-export", "state-dict", "safetensors", "onnx"]
 
-_ACCEPTED = "TorchScript .pt, torch.export .pt2, a state dict .pt or .pth, or .safetensors"
+_ACCEPTED = "TorchScript .pt, torch.export .pt2, a state dict .pt or .pth, .safetensors, or .onnx"
 
 
 def detect_format(data: bytes, where: str) -> FileFormat:
@@ -31,7 +31,9 @@ def detect_format(data: bytes, where: str) -> FileFormat:
     # A pickle of protocol 2 or later: torch.save before version 1.6.
     if data[:1] == b"\x80" and data[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         return "state-dict"
-    what, hint = _describe(data, where)
+    if _is_onnx(data):
+        return "onnx"
+    what, hint = _describe(data)
     raise GeneratorError(
         "not a model that can be loaded", where=where, expected=_ACCEPTED, found=what, hint=hint
     )
@@ -59,7 +61,35 @@ def _detect_archive(archive: Archive) -> FileFormat:
     )
 
 
-def _describe(data: bytes, where: str) -> tuple[str, str | None]:
+def _is_onnx(data: bytes) -> bool:
+    """Tell a serialised ModelProto by its fields, which no file of another kind has so.
+
+    Protocol buffers: a tag (number << 3 | type), then a varint (type 0) or a length and as many
+    bytes (type 2). A model has a version of the format (1), a graph (7) and operator sets (8).
+    """
+    numbers, place = set(), 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        if tag & 7 not in {0, 2} or not 1 <= tag >> 3 <= 31:
+            return False
+        numbers.add(tag >> 3)
+        value, place = _varint(data, place)
+        if tag & 7 == 2:
+            place += value
+    return place == len(data) and {1, 7, 8} <= numbers
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """Return the number at `place` and where it ends; past the end of the data if it is cut."""
+    value = 0
+    for count, byte in enumerate(data[place : place + 10]):
+        value |= (byte & 127) << (7 * count)
+        if byte < 128:
+            return value, place + count + 1
+    return 0, len(data) + 1
+
+
+def _describe(data: bytes) -> tuple[str, str | None]:
     """Return what the bytes look like and, where there is one, the way out."""
     known = (
         (not data, "an empty file", None),
@@ -73,11 +103,6 @@ def _describe(data: bytes, where: str) -> tuple[str, str | None]:
             data[257:262] == b"ustar",
             "a tar archive",
             "Unpack it and give the weights inside it.",
-        ),
-        (
-            where.lower().endswith(".onnx"),
-            "an ONNX model",
-            "ONNX is not supported yet; export the model with torch.export.",
         ),
         (
             _is_text(data),

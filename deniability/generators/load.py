@@ -22,6 +22,7 @@ from deniability.generators.builtin import BUILTIN
 from deniability.generators.formats import detect_format
 from deniability.generators.missing import Facts, missing_error
 from deniability.generators.module import LoadedModule, candidates_of_tensors
+from deniability.generators.onnx_file import load_onnx
 from deniability.generators.options import (
     ModelOptions,
     PartOptions,
@@ -172,6 +173,8 @@ def _open(source: _Source, device: torch.device) -> LoadedModule:
         return load_torchscript(source.data, where=source.where, device=device)
     if kind == "torch-export":
         return load_exported(source.data, where=source.where, device=device)
+    if kind == "onnx":
+        return load_onnx(source.data, where=source.where, device=device)
     if options.factory is None:
         tensors, _ = read_tensors(
             source.data, format=kind, where=source.where, key=options.state_dict_key

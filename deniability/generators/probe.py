@@ -175,7 +175,7 @@ def _find_batching(loaded: LoadedModule, latents: Sequence[Tensor], where: str) 
         ) from error
     if _attempt(loaded, latents, "vmap") is None:
         return "vmap"
-    if loaded.static_batch == 1 or loaded.format in {"torchscript", "torch-export"}:
+    if loaded.static_batch == 1 or loaded.format in {"torchscript", "torch-export", "onnx"}:
         return "loop"
     raise _static(where, problem)
 
