@@ -6,6 +6,7 @@ An MLP GAN and a VAE decoder for 28 x 28 pictures, and the decoder of a latent-d
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ class MLPGenerator(nn.Module):
         super().__init__()
         widths = (GAN_LATENT, 128, 256, 512)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], SIDE * SIDE), nn.Tanh())
 

@@ -107,25 +107,26 @@ def celu(call: Call) -> Tensor:
 
 @TABLE.operator("Selu", "alpha", "gamma")
 def selu(call: Call) -> Tensor:
-    """γ·x, or γ·α·(eˣ - 1) below zero."""
+    """Scale `x`, or `alpha (exp(x) - 1)` below zero, by `gamma`."""
     values = call.needed(0)
     alpha = call.get("alpha", 1.67326319217681884765625)
     gamma = call.get("gamma", 1.05070102214813232421875)
     # The branch not taken is held at 0, so that its derivative cannot overflow.
     below = alpha * torch.expm1(torch.where(values > 0, 0.0, values))
-    return gamma * torch.where(values > 0, values, below)
+    scaled: Tensor = gamma * torch.where(values > 0, values, below)
+    return scaled
 
 
 @TABLE.operator("Gelu", "approximate")
 def gelu(call: Call) -> Tensor:
-    """x·Φ(x), exact or by tanh."""
+    """Multiply by the normal distribution function, exact or by tanh."""
     kind = call.only("approximate", "none", "none", "tanh")
     return functional.gelu(call.needed(0), approximate=kind)
 
 
 @TABLE.operator("Swish", "alpha")
 def swish(call: Call) -> Tensor:
-    """x·sigmoid(α·x)."""
+    """Multiply `x` by the sigmoid of `alpha x`."""
     values = call.needed(0)
     return values * torch.sigmoid(values * call.get("alpha", 1.0))
 
@@ -133,18 +134,19 @@ def swish(call: Call) -> Tensor:
 @TABLE.operator("HardSigmoid", "alpha", "beta")
 def hard_sigmoid(call: Call) -> Tensor:
     """α·x + β, held within [0, 1]."""
-    return (call.needed(0) * call.get("alpha", 0.2) + call.get("beta", 0.5)).clamp(0.0, 1.0)
+    values: Tensor = call.needed(0) * call.get("alpha", 0.2) + call.get("beta", 0.5)
+    return values.clamp(0.0, 1.0)
 
 
 @TABLE.operator("HardSwish")
 def hard_swish(call: Call) -> Tensor:
-    """x · (x/6 + 1/2 held within [0, 1])."""
+    """Multiply `x` by `x/6 + 1/2` held within [0, 1]."""
     return call.needed(0) * (call.needed(0) / 6.0 + 0.5).clamp(0.0, 1.0)
 
 
 @TABLE.operator("ThresholdedRelu", "alpha")
 def thresholded_relu(call: Call) -> Tensor:
-    """x where it is above α, else 0."""
+    """Keep `x` where it is above α, else 0."""
     values = call.needed(0)
     return torch.where(values > call.get("alpha", 1.0), values, torch.zeros_like(values))
 

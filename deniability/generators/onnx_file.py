@@ -234,7 +234,7 @@ def _check_model(model: Any, where: str) -> int:
     for node in model.graph.node:
         if node.domain not in {"", "ai.onnx"}:
             raise _refusal(where, f"operator {node.op_type} of the domain {node.domain!r}"[:200])
-    version = domains.get("ai.onnx")
+    version = int(domains.get("ai.onnx", 0))
     if version not in OPSETS:
         raise _refusal(
             where, f"opset {version}", expected=f"opset {OPSETS.start} to {OPSETS.stop - 1}"

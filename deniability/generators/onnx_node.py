@@ -66,7 +66,7 @@ class Call:
         return value
 
     def axes(self, index: int) -> list[int] | None:
-        """Return axes, which older operator sets have as an attribute and newer ones as an input."""
+        """Return axes: an attribute in older operator sets, an input in newer ones."""
         stated = self.get("axes")
         return self.integers(index) if stated is None else list(stated)
 

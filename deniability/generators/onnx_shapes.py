@@ -123,7 +123,8 @@ def gather(call: Call) -> Tensor:
 def expand(call: Call) -> Tensor:
     """Repeat axes of one entry, both ways."""
     values, wanted = call.needed(0), call.integers(1) or []
-    return values.expand(torch.broadcast_shapes(values.shape, torch.Size(wanted)))
+    shape: torch.Size = torch.broadcast_shapes(values.shape, torch.Size(wanted))  # type: ignore[no-untyped-call]
+    return values.expand(shape)
 
 
 @TABLE.operator("Tile", host=1)
@@ -163,7 +164,7 @@ def pad(call: Call) -> Tensor:
 @TABLE.operator("ConstantOfShape", "value", host=0)
 def constant_of_shape(call: Call) -> Tensor:
     """Fill a shape with one number."""
-    value = call.get("value", torch.zeros(1))
+    value: Tensor = call.get("value", torch.zeros(1))
     return value.reshape(()).expand(call.integers(0) or []).clone()
 
 

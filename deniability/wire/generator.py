@@ -26,7 +26,7 @@ LabelEncoding = Literal["index", "one-hot"]
 EntropyName = Literal["torch-cpu", "numpy-randomstate", "shake256"]
 #: What kind of file the weights were read from.
 ModelFormat = Literal[
-    "torchscript", "torch-export", "state-dict", "safetensors", "builtin", "onnx", "diffusers"
+    "torchscript", "torch-export", "state-dict", "safetensors", "builtin", "onnx"
 ]
 #: Largest number of seed bits that a source takes.
 MAX_SEED_BITS: dict[str, int] = {"torch-cpu": 64, "numpy-randomstate": 32, "shake256": 256}

@@ -20,7 +20,7 @@ def model_of(
         made,
         "graph",
         [helper.make_tensor_value_info("x", elem_type, [batch, *shape])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out or ["batch"])],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
     )
     opsets = [helper.make_opsetid("", opset)]

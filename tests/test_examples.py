@@ -1,4 +1,4 @@
-"""The examples of generators with labels and with several inputs run as they are."""
+"""The examples of generators with labels, with several inputs and as ONNX run as they are."""
 
 import importlib.util
 from pathlib import Path
@@ -32,3 +32,12 @@ def test_a_generator_of_several_inputs(tmp_path, capsys):
     verified = example("several_latents").main(tmp_path)
     assert verified.exclusion.finding.verdict == "reached"
     assert capsys.readouterr().out.startswith("inputs: z [6], coarse [1, 2, 2], fine [1, 4, 4]; 26")
+
+
+@pytest.mark.slow
+def test_a_generator_as_onnx(tmp_path, capsys):
+    pytest.importorskip("onnxscript")
+    verified = example("onnx_generator").main(tmp_path)
+    assert verified.exclusion.generator.format == "onnx"
+    assert verified.exclusion.finding.verdict == "reached"
+    assert capsys.readouterr().out.startswith("Reached: ")
