@@ -31,6 +31,7 @@ def findings(opened, calibrated, observations, salt):
     """Search for many accused pictures of a kind at once, and decide each as `prove` does."""
     procedure = opened.procedure
     protocol = procedure.protocol
+    spec = procedure.generator.spec
     limits = thresholds(calibrated.controls, protocol)
     handling = build_handling(calibrated.controls.kind)
 
@@ -43,7 +44,7 @@ def findings(opened, calibrated, observations, salt):
         decide(
             protocol=protocol,
             controls=calibrated.controls,
-            restarts=[prove_module._record(r, seed(target, r.index)) for r in trace.restarts],
+            restarts=[prove_module._record(r, seed(target, r.index), spec) for r in trace.restarts],
             cautions=(),
             model_digest=procedure.model.digest,
             pixel_for_pixel=False,
