@@ -312,7 +312,8 @@ def test_a_sandbagged_search_on_the_accused_is_exposed(own_case, smooth, tmp_pat
         exhibit.observed.observations, lambda _, index: seeds[index]
     )
     restarts = tuple(
-        prove_module._record(r, seed) for r, seed in zip(trace.restarts, seeds, strict=True)
+        prove_module._record(r, seed, generator.spec)
+        for r, seed in zip(trace.restarts, seeds, strict=True)
     )
     tensors = load_file(own_case.sidecar)
     forged = toy.resigned(
