@@ -45,16 +45,13 @@ def load_onnx(data: bytes, *, where: str, device: torch.device) -> LoadedModule:
     onnx = _package(where)
     try:
         model = onnx.load_model_from_string(data)
+    except Exception as error:
+        raise _invalid(where, error) from error
+    version = _check_model(model, where)  # first: nothing outside the file is looked at
+    try:
         onnx.checker.check_model(model)
     except Exception as error:
-        external = _external(locals().get("model"))
-        raise GeneratorError(
-            "not a valid ONNX model" if not external else _EXTERNAL,
-            where=where,
-            found=external or last_line(error),
-            hint=_TOGETHER if external else None,
-        ) from error
-    version = _check_model(model, where)
+        raise _invalid(where, error) from error
     graph = model.graph
     constants = {tensor.name: _tensor(onnx, tensor, where) for tensor in graph.initializer}
     inputs, batch = _inputs(graph, constants, where)
@@ -180,11 +177,6 @@ class _Node:
 
 
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
-_EXTERNAL = "the ONNX model keeps weights in other files"
-_TOGETHER = (
-    "Write it as one file: onnx.save(onnx.load(path), new_path), or torch.onnx.export(..., "
-    "external_data=False)."
-)
 
 
 def _constant(call: Call) -> Tensor:
@@ -209,10 +201,12 @@ def _package(where: str) -> Any:
     return onnx
 
 
+def _invalid(where: str, error: Exception) -> GeneratorError:
+    return GeneratorError("not a valid ONNX model", where=where, found=last_line(error))
+
+
 def _external(model: Any) -> str | None:
     """Name a file outside in which the model keeps weights, if there is one."""
-    if model is None:
-        return None
     attributes = (a for node in model.graph.node for a in node.attribute)
     tensors = [*model.graph.initializer, *(a.t for a in attributes if a.HasField("t"))]
     for tensor in tensors:
@@ -225,7 +219,13 @@ def _check_model(model: Any, where: str) -> int:
     """Refuse what is beyond a plain graph; returns the version of its operator set."""
     found = _external(model)
     if found is not None:
-        raise GeneratorError(_EXTERNAL, where=where, found=found, hint=_TOGETHER)
+        raise GeneratorError(
+            "the ONNX model keeps weights in other files",
+            where=where,
+            found=found,
+            hint="Write it as one file: onnx.save(onnx.load(path), new_path), or "
+            "torch.onnx.export(..., external_data=False).",
+        )
     if model.functions:
         raise _refusal(where, f"a function of its own ({model.functions[0].name!r})"[:200])
     if model.graph.sparse_initializer:
