@@ -335,7 +335,9 @@ def _mend_seeds(predicate: dict[str, Any]) -> None:
 
 def _mend_starts(predicate: dict[str, Any]) -> None:
     for i, record in enumerate(predicate["restarts"]):
-        record["start"] = independent.start(i, "encoder" in predicate)
+        record["start"] = independent.start(
+            i, "encoder" in predicate, independent.label_count(predicate)
+        )
 
 
 def _mend_root(predicate: dict[str, Any]) -> None:
