@@ -117,21 +117,21 @@ def main() -> None:
     """Measure the curves and write a table, the numbers and a plot."""
     parser = common_options(__doc__.splitlines()[0])
     parser.add_argument(
-        "--builtin", type=int, default=256, help="targets on the built-in generator"
+        "--small", type=int, default=256, help="targets on generators of at most 64 latent numbers"
     )
-    parser.add_argument("--faces", type=int, default=32, help="targets on the face DCGAN")
-    parser.add_argument("--faces-prior", type=int, default=8, help="... without an encoder")
+    parser.add_argument("--large", type=int, default=32, help="targets on the others")
+    parser.add_argument("--large-prior", type=int, default=8, help="... without an encoder")
     parser.add_argument("--restarts", type=int, default=32)
-    parser.add_argument("--restarts-faces-prior", type=int, default=8)
+    parser.add_argument("--restarts-large-prior", type=int, default=8)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     curves, text = [], f"# Recall over restarts\n\n{machine(options.device)}.\n"
     heads = ("start", "restarts", "found exactly", "recall", "missed, 95 % upper bound")
     for setting in load_settings(options):
-        face = setting.name == "face-dcgan"
-        targets = setting.targets(options.faces if face else options.builtin, "benchmark-recall")
-        few = targets[0 : options.faces_prior] if face else targets
-        limit = options.restarts_faces_prior if face else options.restarts
+        large = setting.generator.dimension > 64  # a Jacobian costs that many forward passes
+        targets = setting.targets(options.large if large else options.small, "benchmark-recall")
+        few = targets[0 : options.large_prior] if large else targets
+        limit = options.restarts_large_prior if large else options.restarts
         both = [
             curve(setting, targets, options.restarts, encoder=True),
             curve(setting, few, limit, encoder=False),

@@ -80,7 +80,7 @@ class Layer(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """Latents `R x 512` to pictures `R x 3 x 64 x 64`, mostly in [-1, 1]."""
+    """Latents `R x 512` to pictures `R x 3 x 64 x 64`, held within [-1, 1]."""
 
     filter: Tensor
 
@@ -126,7 +126,7 @@ class StyleGenerator(nn.Module):
             for layer in pair:  # type: ignore[attr-defined]
                 values = layer(values, w)
             picture = picture + _RGB * to_rgb(values, w)
-        return picture
+        return picture.clamp(-1, 1)
 
 
 def network() -> StyleGenerator:

@@ -117,7 +117,7 @@ def autoencoder() -> Any:
 
 
 class DiffusionDecoder(nn.Module):
-    """Latents `R x 4 x 8 x 8` of unit variance to pictures `R x 1 x 32 x 32`, about [-1, 1].
+    """Latents `R x 4 x 8 x 8` of unit variance to pictures `R x 1 x 32 x 32`, held within [-1, 1].
 
     Latents are scaled as a latent-diffusion pipeline does before it decodes them, each channel by
     the mean and the standard deviation that training pictures have there.
@@ -135,7 +135,7 @@ class DiffusionDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """See the class."""
         pictures: Tensor = self.decoder(self.post(z * self.scale + self.mean))
-        return pictures
+        return pictures.clamp(-1, 1)
 
 
 def mlp_gan() -> MLPGenerator:
