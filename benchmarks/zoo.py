@@ -1,11 +1,11 @@
-"""Four more generators of other kinds, trained here in a minute or two each, seeds fixed.
+"""Three more generators of other kinds, trained here in a minute or two each, seeds fixed.
 
     python benchmarks/zoo.py                           # train what is not in the cache
 
-An MLP GAN, a VAE decoder and a latent-diffusion decoder on Fashion-MNIST (Debian's package
-`dataset-fashion-mnist`, labels not used), and a StyleGAN2-style network with seeded weights. Each
-is kept as a state dict with its `generator.toml`, and is loaded the way that `deny` loads any
-other. Training draws follow from the seed; another torch release or CPU gives other weights.
+An MLP GAN and a VAE decoder on Fashion-MNIST (Debian's package `dataset-fashion-mnist`, labels not
+used), and a StyleGAN2-style network with seeded weights. Each is kept as a state dict with its
+`generator.toml`, and is loaded the way that `deny` loads any other. Training draws follow from the
+seed; another torch release or CPU gives other weights.
 """
 
 from __future__ import annotations
@@ -101,25 +101,6 @@ def train_vae(data: Tensor, steps: int = 2500) -> nn.Module:
     return decoder
 
 
-def train_diffusion_decoder(data: Tensor, steps: int = 1200) -> nn.Module:
-    """Train an autoencoder with a light pull to the prior; keep its decoder."""
-    margin = (networks.PADDED - networks.SIDE) // 2
-    data = functional.pad(2 * data - 1, (margin,) * 4, value=-1.0)
-    whole = networks.autoencoder()
-    optimiser = torch.optim.Adam(whole.parameters())
-    for factor, real in batches(data, steps, 32):
-        posterior = whole.encode(real).latent_dist
-        error = (whole.decode(posterior.sample()).sample - real).square().sum(dim=(1, 2, 3)).mean()
-        _step(optimiser, error + 1e-2 * posterior.kl().mean(), 2e-3 * factor)
-    whole.eval()
-    with torch.no_grad():
-        latents = whole.encode(data[:512]).latent_dist.mean
-    decoder = networks.DiffusionDecoder(whole)
-    decoder.mean = latents.mean(dim=(0, 2, 3), keepdim=True)
-    decoder.scale = latents.std(dim=(0, 2, 3), keepdim=True)
-    return decoder
-
-
 def seeded_stylegan2(_: Tensor) -> nn.Module:
     """Draw the weights; nothing is trained."""
     return stylegan2.network()
@@ -130,13 +111,6 @@ ZOO: dict[str, tuple[Callable[[Tensor], nn.Module], list[int], list[int], int, s
     "mlp-gan": (train_mlp_gan, [32], [1, 28, 28], -1, "zoo_networks:mlp_gan"),
     "vae": (train_vae, [16], [1, 28, 28], 0, "zoo_networks:vae"),
     "stylegan2": (seeded_stylegan2, [512], [3, 64, 64], -1, "stylegan2:network"),
-    "diffusion-decoder": (
-        train_diffusion_decoder,
-        list(networks.DIFFUSION_LATENT),
-        [1, 32, 32],
-        -1,
-        "zoo_networks:diffusion_decoder",
-    ),
 }
 
 

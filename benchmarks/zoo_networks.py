@@ -1,22 +1,17 @@
 """Networks of the zoo's small generators, and factories that `deny` can call (`zoo_networks:vae`).
 
-An MLP GAN and a VAE decoder for 28 x 28 pictures, and the decoder of a latent-diffusion model
-(diffusers' AutoencoderKL) for 32 x 32 ones.
+An MLP GAN and a VAE decoder, both for 28 x 28 pictures.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 GAN_LATENT, VAE_LATENT = 32, 16
-#: Channels, height and width of the latent of the latent-diffusion decoder.
-DIFFUSION_LATENT = (4, 8, 8)
 SIDE = 28
-PADDED = 32
 
 
 class MLPGenerator(nn.Module):
@@ -99,45 +94,6 @@ class VAEEncoder(nn.Module):
         return mean, log_variance.clamp(-10, 10)
 
 
-def autoencoder() -> Any:
-    """Build diffusers' AutoencoderKL in a small size: 32 x 32 gray to 4 x 8 x 8 and back."""
-    from diffusers import AutoencoderKL  # noqa: PLC0415 - seconds to import; only here
-
-    return AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(8, 16, 32),
-        layers_per_block=1,
-        latent_channels=DIFFUSION_LATENT[0],
-        norm_num_groups=4,
-        sample_size=PADDED,
-    )
-
-
-class DiffusionDecoder(nn.Module):
-    """Latents `R x 4 x 8 x 8` of unit variance to pictures `R x 1 x 32 x 32`, held within [-1, 1].
-
-    Latents are scaled as a latent-diffusion pipeline does before it decodes them, each channel by
-    the mean and the standard deviation that training pictures have there.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, whole: Any) -> None:
-        super().__init__()
-        self.decoder, self.post = whole.decoder, whole.post_quant_conv
-        self.register_buffer("mean", torch.zeros(1, DIFFUSION_LATENT[0], 1, 1))
-        self.register_buffer("scale", torch.ones(1, DIFFUSION_LATENT[0], 1, 1))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """See the class."""
-        pictures: Tensor = self.decoder(self.post(z * self.scale + self.mean))
-        return pictures.clamp(-1, 1)
-
-
 def mlp_gan() -> MLPGenerator:
     """Build the MLP GAN's generator, untrained."""
     return MLPGenerator()
@@ -146,8 +102,3 @@ def mlp_gan() -> MLPGenerator:
 def vae() -> VAEDecoder:
     """Build the VAE's decoder, untrained."""
     return VAEDecoder()
-
-
-def diffusion_decoder() -> DiffusionDecoder:
-    """Build the latent-diffusion decoder, untrained."""
-    return DiffusionDecoder(autoencoder())
