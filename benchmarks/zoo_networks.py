@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 
-import torch
 from torch import Tensor, nn
 
 GAN_LATENT, VAE_LATENT = 32, 16
