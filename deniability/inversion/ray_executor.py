@@ -198,6 +198,7 @@ class RayExecutor:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if self._address is None:
             options |= {"include_dashboard": False}
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report home
         else:
             options |= {"address": self._address}
         try:
