@@ -19,7 +19,8 @@ from deniability.errors import GeneratorError
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Progress
 from deniability.generators.base import Generator
-from deniability.generators.entropy import latents_from_seed, shake256_uniform
+from deniability.generators.entropy import latents_from_seed
+from deniability.imaging.draws import shake256_uniform
 from deniability.imaging.handling import Handling, Observations, Pixels
 from deniability.wire.controls import Mismatch
 from deniability.wire.numbers import decimal_string

@@ -17,12 +17,12 @@ from deniability.evidence.tensors import tensors_digest
 from deniability.generators.base import Generator
 from deniability.imaging.handling import Handling
 from deniability.inversion.adam import Adam
+from deniability.inversion.edited import searched, starts_for
 from deniability.inversion.encoder import Encoder, EncoderTraining, load_encoder
 from deniability.inversion.engine import Engine
 from deniability.inversion.gncg import GaussNewtonCG
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solver import Solver
-from deniability.inversion.starts import Starts
 from deniability.wire.beacon import Beacon
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import Protocol, SolverName
@@ -74,10 +74,10 @@ class Procedure:
     ) -> Engine:
         """Build the engine for one kind of observation."""
         return Engine(
-            generator=self.generator,
+            generator=searched(self.generator, handling),
             handling=handling,
             solver=self.solver(),
-            starts=Starts(self.generator, self.encoder),
+            starts=starts_for(self.generator, self.encoder, handling),
             restarts=self.protocol.restarts,
             threshold=float(threshold),
             resolution=float(self.protocol.resolution),

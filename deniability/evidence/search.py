@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from deniability.evidence.restarts import RestartLog
 from deniability.imaging.handling import Observations
+from deniability.inversion.edited import plain
 from deniability.inversion.engine import Engine, Partial
 from deniability.inversion.executor import Chunk, Executor, LocalExecutor
 from deniability.inversion.search import (
@@ -68,7 +69,7 @@ def search(
     receiver = _Receiver(log, _spans(engine, targets), on_restart, on_step)
     try:
         (executor or LocalExecutor()).run(
-            engine.generator,
+            plain(engine.generator),
             SearchTask.of(engine),
             _chunks(engine, targets, seed, receiver),
             receiver,

@@ -109,6 +109,15 @@ class Handling(ABC):
 
         """
 
+    def controls(self, pictures: Pixels, seeds: list[bytes]) -> Observations:
+        """Handle own outputs as this kind says; what is random in it comes from their seeds."""
+        del seeds
+        return self.save(pictures)
+
+    def parameters(self, seeds: list[bytes]) -> Tensor:
+        """Return what a search moves beside the latent, `N x q` float32, as it was for controls."""
+        return torch.zeros(len(seeds), 0)
+
     def indistinguishable(self, pictures: Pixels) -> dict[str, Observations]:
         """Handle own outputs in other ways that leave the same traces in a file.
 

@@ -9,6 +9,8 @@ import torch
 
 from deniability.errors import ImageError
 from deniability.imaging.decode import Picture
+from deniability.imaging.edited import EditedHandling
+from deniability.imaging.edits import build_edit
 from deniability.imaging.handling import Handling, Observations
 from deniability.imaging.jpeg import JpegHandling, observe_jpeg
 from deniability.imaging.jpeg_traces import CAUTION, jpeg_quality_before
@@ -49,7 +51,10 @@ class Observed(NamedTuple):
 def build_handling(kind: ObservationKind, *, device: torch.device | str = "cpu") -> Handling:
     """Return the handling of a kind, e.g. one read from a bundle."""
     family = LosslessHandling if kind.family == "lossless" else JpegHandling
-    return family(kind, device=device)
+    edit = build_edit(kind)
+    if edit is None:
+        return family(kind, device=device)
+    return EditedHandling(kind, edit, family(kind.stored, device=device))
 
 
 def lossless_kind(

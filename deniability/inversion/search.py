@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deniability.generators.base import Generator
 from deniability.imaging.handling import Observations
+from deniability.inversion.edited import searched, starts_for
 from deniability.inversion.encoder import load_encoder
 from deniability.inversion.engine import Engine, Key, Partial
 from deniability.inversion.solution import Restart
@@ -81,7 +82,7 @@ class SearchTask:
                 engine,
                 generator=nothing,
                 handling=engine.handling.to("cpu"),
-                starts=replace(engine.starts, generator=nothing, encoder=None),
+                starts=Starts(nothing, None),
             ),
             None if encoder is None else encoder.tensors(),
         )
@@ -89,12 +90,12 @@ class SearchTask:
     def begin(self, generator: Generator, work: SearchWork, partial: Partial | None) -> SearchRun:
         """Put the engine together again and prepare the chunk."""
         encoder = None if self.encoder is None else load_encoder(self.encoder, generator)
-        starts: Starts = replace(self.engine.starts, generator=generator, encoder=encoder)
+        handling = self.engine.handling.to(generator.device)
         engine = replace(
             self.engine,
-            generator=generator,
-            handling=self.engine.handling.to(generator.device),
-            starts=starts,
+            generator=searched(generator, handling),
+            handling=handling,
+            starts=starts_for(generator, encoder, handling),
             batch_limit=work.rows,
         )
         return SearchRun(engine, work, partial)

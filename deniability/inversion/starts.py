@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from deniability.generators.base import Generator
-from deniability.generators.entropy import latents_from_seed, shake256_normal
+from deniability.generators.entropy import latents_from_seed
+from deniability.imaging.draws import shake256_normal
 from deniability.inversion.encoder import Encoder
 from deniability.wire.roles import StartKind, label_rank, label_round, start_kind
 

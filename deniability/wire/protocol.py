@@ -14,6 +14,7 @@ from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
 from deniability.errors import InputError
 from deniability.wire.base import DecimalString, PlainDecimal, Text, WireModel
+from deniability.wire.edits import EditName
 
 #: Version of the search procedure. Controls made by another one are not comparable.
 ENGINE_VERSION = "1"
@@ -69,6 +70,8 @@ class Protocol(WireModel):
         encoder_outputs: own outputs that the encoder is trained on.
         mismatch_outputs: own outputs per way of being produced differently.
         resolution: squared residuals below it are stored as 0.
+        edits: families of handling that are searched for beside unedited outputs, in order.
+        accused_restarts: restarts on the accused, where it gets more than a control.
 
     """
 
@@ -88,11 +91,18 @@ class Protocol(WireModel):
     encoder_outputs: Annotated[int, Field(ge=0)]
     mismatch_outputs: Annotated[int, Field(ge=1)]
     resolution: DecimalString
+    edits: Annotated[tuple[EditName, ...], Field(min_length=1)] | None = None
+    accused_restarts: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @property
     def digest(self) -> str:
         """Sha256 (hex) of the canonical JSON."""
         return sha256_hex(canonical_json(self.to_wire()))
+
+    @property
+    def searches(self) -> int:
+        """How many restarts the accused picture gets for each family."""
+        return self.accused_restarts or self.restarts
 
     def solver(self, dimension: int) -> SolverName:
         """Return the solver prescribed for latents of `dimension` numbers."""

@@ -19,7 +19,7 @@ from deniability.generators.entropy import (
     shake256_normal,
     shake256_uniform,
 )
-from deniability.generators.normal import natural_logarithm, normal_quantile
+from deniability.imaging.normal import natural_logarithm, normal_quantile
 from deniability.wire.generator import GeneratorSpec
 
 

@@ -266,7 +266,7 @@ def test_the_pixel_digest_example():
 
 def test_the_entropy_vectors():
     pytest.importorskip("numpy")
-    from deniability.generators.entropy import shake256_normal
+    from deniability.imaging.draws import shake256_normal
 
     vectors = section("Vectors of `shake256`")
     stated = re.findall(r"\b[0-9a-f]{16}\b", vectors)
@@ -279,7 +279,7 @@ def test_the_entropy_vectors():
 
 def test_the_uniform_of_shake256_is_the_stated_one():
     pytest.importorskip("numpy")
-    from deniability.generators.entropy import shake256_uniform
+    from deniability.imaging.draws import shake256_uniform
 
     assert "k = floor(w / 2^12)" in TEXT
     assert "u = (k + 0.5) · 2^-52" in TEXT

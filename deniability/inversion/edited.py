@@ -1,0 +1,154 @@
+"""Searching through an edit: its parameters are free numbers behind the latent's.
+
+To the engine an edited generator is one more generator, whose latents have d + q numbers and whose
+pictures have the file's size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deniability.errors import GeneratorError
+from deniability.generators.base import Generator
+from deniability.imaging.draws import shake256_uniform
+from deniability.imaging.edited import EditedHandling
+from deniability.imaging.edits import Edit
+from deniability.imaging.edits.edit import free_numbers, within_reach
+from deniability.imaging.handling import Handling
+from deniability.inversion.encoder import Encoder
+from deniability.inversion.starts import Starts
+
+#: Parameters that a start is chosen from, by how well the output at them fits.
+_CANDIDATES = 128
+
+
+class EditedGenerator(Generator):
+    """A generator with an edit behind it; its latents are `R x (d + q)`."""
+
+    def __init__(self, generator: Generator, edit: Edit) -> None:
+        self.__dict__.update(vars(generator))
+        self.generator = generator
+        self.edit = edit
+        if self.free is not None:
+            beyond = torch.arange(
+                generator.dimension, self.dimension, dtype=torch.int64, device=self.device
+            )
+            self.free = torch.cat([self.free, beyond])
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a latent has: the generator's and the edit's."""
+        return self.generator.dimension + self.edit.parameters
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Return the edited pictures, `R x C x H' x W'` in [0, 1]."""
+        own = self.generator.dimension
+        if latents.ndim != 2 or latents.shape[1] != self.dimension:
+            raise GeneratorError(
+                "latents of another shape than the edited generator takes",
+                expected=f"R x {self.dimension}",
+                found=" x ".join(map(str, latents.shape)),
+            )
+        pictures = self.generator(latents[:, :own])
+        return self.edit.model(pictures, within_reach(latents[:, own:]))
+
+
+def searched(generator: Generator, handling: Handling) -> Generator:
+    """Return what is searched for files of a handling: with the edit, where there is one."""
+    if isinstance(handling, EditedHandling):
+        return EditedGenerator(generator, handling.edit)
+    return generator
+
+
+def starts_for(generator: Generator, encoder: Encoder | None, handling: Handling) -> Starts:
+    """Return where restarts on files of a handling begin.
+
+    `generator` is the plain one.
+    """
+    if isinstance(handling, EditedHandling):
+        return EditedStarts(generator, encoder, EditedGenerator(generator, handling.edit))
+    return Starts(generator, encoder)
+
+
+@dataclass(frozen=True)
+class EditedStarts(Starts):
+    """Starts on edited pictures.
+
+    For each of a few parameters drawn from the seed the edit is undone, the encoder guesses, and
+    the guess is edited again; the search begins where that fits best.
+
+    Attributes:
+        edited: the generator with the edit.
+
+    """
+
+    edited: EditedGenerator
+
+    def guesses(self, pictures: Tensor) -> Tensor | None:
+        """Return the targets' pictures: what there is to guess depends on the restart."""
+        return pictures.to(self.generator.device)
+
+    def latent(self, index: int, seed: bytes, guess: Tensor | None) -> Tensor:
+        """Return the start `d + q` of restart `index` on the picture `guess`."""
+        parameters = self._candidates(index, seed)
+        if guess is None:
+            return torch.cat([super().latent(index, seed, None), parameters[0]])
+        numbers = self._guessed(guess, parameters)
+        if numbers is None:
+            start = super().latent(index, seed, None)
+            latents = start.expand(len(parameters), -1)
+        else:
+            latents = numbers
+        own = self.generator.dimension
+        tried = torch.cat([latents[:, :own], parameters], dim=1)
+        best = int(self._misfit(tried, guess).argmin()) if len(tried) > 1 else 0
+        chosen = parameters[best]
+        if numbers is None:
+            return torch.cat([latents[best], chosen])
+        return torch.cat([super().latent(index, seed, numbers[best]), chosen])
+
+    def _candidates(self, index: int, seed: bytes) -> Tensor:
+        """Draw parameters `c x q`; the first restart also tries the middle of the bin."""
+        q = self.edited.edit.parameters
+        count = _CANDIDATES if q else 1
+        drawn = 2 * shake256_uniform(seed + b"/start", count * q).reshape(count, q) - 1
+        if index == 0 and q:
+            drawn[0] = 0.0
+        numbers = free_numbers(self.edited.edit.candidates(drawn)).astype(np.float32)
+        return torch.from_numpy(numbers).to(self.generator.device)
+
+    def _guessed(self, picture: Tensor, parameters: Tensor) -> Tensor | None:
+        """Guess the latent `c x (d or d + labels)` with the edit undone by each parameter."""
+        if self.encoder is None:
+            return None
+        edit = self.edited.edit
+        with torch.no_grad():
+            undone = edit.undo(
+                picture.expand(len(parameters), *picture.shape), within_reach(parameters)
+            )
+            guessed = self.encoder.guess_with_labels(undone)
+            if self._labels > 1:  # one order of labels for all restarts of a target
+                plain = edit.undo(picture[None], torch.zeros_like(parameters[:1]))
+                order = self.encoder.guess_with_labels(plain)[:, self.generator.dimension :]
+                own = guessed[:, : self.generator.dimension]
+                guessed = torch.cat([own, order.expand(len(own), -1)], dim=1)
+        return guessed
+
+    def _misfit(self, latents: Tensor, picture: Tensor) -> Tensor:
+        """Mean squared difference `c` of edited outputs and the picture, in pixels that count."""
+        with torch.no_grad():
+            outputs = self.edited(latents)
+        difference = (outputs - picture).square().mean(dim=1)
+        visible = self.edited.edit.visible()
+        if visible is not None:
+            difference = difference * torch.from_numpy(visible).to(difference)
+        return torch.nan_to_num(difference.flatten(1).mean(dim=1), nan=torch.inf)
+
+
+def plain(generator: Generator) -> Generator:
+    """Return the generator without the edit, if it has one."""
+    return generator.generator if isinstance(generator, EditedGenerator) else generator

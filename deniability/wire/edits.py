@@ -1,0 +1,96 @@
+"""Families of handling between a model's output and the file (SPEC.md, "Families of handling").
+
+Each is one thing that may have been done to 8-bit outputs before they were stored in the accused
+file. A parameter's bin belongs to the name; another bin is another family. They are never pooled.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+EditName = Literal[
+    # produced otherwise than registered
+    "other-rounding",
+    "bfloat16",
+    "float16",
+    "tf32",
+    # moved
+    "mirrored",
+    "shifted",
+    "cropped",
+    "rotated",
+    # changed in tone
+    "tone",
+    "colour",
+    "blurred-box",
+    "blurred-gaussian",
+    "noisy",
+    "palette",
+    # compressed before
+    "jpeg-444-30-49",
+    "jpeg-444-50-69",
+    "jpeg-444-70-84",
+    "jpeg-444-85-95",
+    "jpeg-420-30-49",
+    "jpeg-420-50-69",
+    "jpeg-420-70-84",
+    "jpeg-420-85-95",
+    "jpeg-other-encoder",
+    "webp-30-59",
+    "webp-60-95",
+    # scaled and back
+    "halved",
+    "reduced",
+    "enlarged",
+    # of another size than the model's
+    "resized-nearest",
+    "resized-bilinear",
+    "resized-bicubic",
+    "resized-lanczos",
+    "cut-out",
+    "framed",
+]
+EDITS: tuple[EditName, ...] = get_args(EditName)
+
+#: What a picture of another size can have been through; all the others keep the size.
+RESIZING: tuple[EditName, ...] = (
+    "resized-nearest",
+    "resized-bilinear",
+    "resized-bicubic",
+    "resized-lanczos",
+)
+_OTHER_SIZE: frozenset[EditName] = frozenset({*RESIZING, "cut-out", "framed"})
+
+
+def changes_size(name: EditName) -> bool:
+    """Tell whether an edit gives pictures of another size than the model's."""
+    return name in _OTHER_SIZE
+
+
+def applies(
+    name: EditName, *, model: tuple[int, int], file: tuple[int, int], colour: bool
+) -> bool:
+    """Tell whether a file can be an output that was handled so.
+
+    Args:
+        name: of the family.
+        model: height and width of the model's outputs.
+        file: height and width of the file as displayed.
+        colour: whether the model's outputs have three channels.
+
+    """
+    if name in {"colour", "palette"} and not colour:
+        return False
+    if name.startswith("jpeg-420") and not colour:
+        return False  # a gray picture has no chroma to be subsampled
+    if not changes_size(name):
+        return model == file
+    if model == file:
+        return False
+    smaller = all(f <= m for f, m in zip(file, model, strict=True))
+    if name == "cut-out":  # at most a fifth of a side is gone
+        return smaller and all(5 * f >= 4 * m for f, m in zip(file, model, strict=True))
+    if name == "framed":  # a border of at most a quarter of a side on top
+        larger = all(f >= m for f, m in zip(file, model, strict=True))
+        return larger and all(4 * f <= 5 * m for f, m in zip(file, model, strict=True))
+    return True
