@@ -9,8 +9,10 @@ import torch
 
 from deniability.errors import ImageError
 from deniability.imaging.decode import Picture
+from deniability.imaging.decoded_jpeg import DecodedJpegHandling
 from deniability.imaging.edited import EditedHandling
 from deniability.imaging.edits import build_edit
+from deniability.imaging.edits.codecs import JpegEdit
 from deniability.imaging.handling import Handling, Observations
 from deniability.imaging.jpeg import JpegHandling, observe_jpeg
 from deniability.imaging.jpeg_traces import CAUTION, jpeg_quality_before
@@ -54,7 +56,10 @@ def build_handling(kind: ObservationKind, *, device: torch.device | str = "cpu")
     edit = build_edit(kind)
     if edit is None:
         return family(kind, device=device)
-    return EditedHandling(kind, edit, family(kind.stored, device=device))
+    stored = family(kind.stored, device=device)
+    if isinstance(edit, JpegEdit) and kind.family == "lossless" and min(kind.file_size) >= 8:
+        return DecodedJpegHandling(kind, edit, stored)
+    return EditedHandling(kind, edit, stored)
 
 
 def lossless_kind(

@@ -38,7 +38,7 @@ class _Compressed(Edit):
         raise NotImplementedError
 
 
-class _Jpeg(_Compressed):
+class JpegEdit(_Compressed):
     """By libjpeg-turbo, which Pillow uses."""
 
     subsampling: ClassVar[str]
@@ -49,7 +49,7 @@ class _Jpeg(_Compressed):
         return target.getvalue()
 
 
-class _OtherJpeg(_Compressed):
+class OtherJpeg(_Compressed):
     """By libjpeg 8 with the fast DCT, 4:2:0, quality 30 to 95."""
 
     lowest, highest = 30, 95
@@ -78,12 +78,10 @@ class _WebP(_Compressed):
 def jpeg(subsampling: str, lowest: int, highest: int) -> type[Edit]:
     """Return the family of JPEG with this subsampling ("4:4:4" or "4:2:0") and qualities."""
     bounds = {"lowest": lowest, "highest": highest, "subsampling": subsampling}
-    return type("Jpeg", (_Jpeg,), bounds)
+    return type("Jpeg", (JpegEdit,), bounds)
 
 
 def webp(lowest: int, highest: int) -> type[Edit]:
     """Return the family of lossy WebP with these qualities."""
     return type("WebP", (_WebP,), {"lowest": lowest, "highest": highest})
 
-
-OtherJpeg = _OtherJpeg
