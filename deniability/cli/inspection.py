@@ -9,7 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from deniability.cli.inspection_kind import is_model, is_safetensors, read_head, tensor_shapes
+from deniability.cli.inspection_kind import (
+    are_latents,
+    is_model,
+    is_safetensors,
+    read_head,
+    tensor_shapes,
+)
 from deniability.cli.options import (
     Device,
     DeviceOption,
@@ -73,6 +79,11 @@ def inspect(
     out.line(_UNVERIFIED)
     for line in _lines(content):
         out.line(line)
+    if "tensors" in content and not are_latents(content["tensors"]):
+        out.note(
+            "If these are the weights of a model, say --factory package.module:callable, or put it "
+            "into generator.toml, to have the model inspected."
+        )
     out.result({"verified": False, "file": str(path), "content": content})
 
 

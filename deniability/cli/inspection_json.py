@@ -66,6 +66,7 @@ def describe(generator: Generator, anatomy: Anatomy, costs: Costs) -> dict[str, 
                 for solver, cost in costs.steps.items()
             ],
             "problems": dict(costs.problems),
+            "cpuShare": costs.cpu_share,
         },
         "estimates": [_estimate(estimate) for estimate in costs.estimates],
         "basis": " ".join(BASIS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from deniability.errors import GeneratorError, ParseError
@@ -86,13 +87,18 @@ def tensor_shapes(raw: bytes, where: str) -> dict[str, str]:
         raise ParseError("a damaged latents file", where=where) from cause
 
 
+def are_latents(names: Iterable[str]) -> bool:
+    """Tell whether tensors of these names are a latents file of ours rather than weights."""
+    found = set(names)
+    return _PICTURES in found or found == {_LATENTS}
+
+
 def _weights(head: bytes, path: Path) -> bool:
     try:
         names = tensor_shapes(head, str(path)).keys()
     except ParseError:
         return False
-    ours = _PICTURES in names or names == {_LATENTS}
-    return not ours and stated_options(path, ModelOptions()).factory is not None
+    return not are_latents(names) and stated_options(path, ModelOptions()).factory is not None
 
 
 def _is_onnx(head: bytes, path: Path) -> bool:

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from deniability.generators.base import Generator
     from deniability.generators.options import ModelOptions
     from deniability.inversion.cost import StepCost
+    from deniability.wire.generator import GeneratorSpec
 
 _UNVERIFIED = (
     "Nothing here was verified. The model was run in this process, without isolation, to count and "
     "measure."
 )
 _ROWS = 64  # of a table
+_BUSY = 0.6  # of its threads' time: single-threaded parts alone take it below 1
 _SOLVERS = {
     "levenberg-marquardt": "dense Levenberg-Marquardt (a Jacobian per step)",
     "gauss-newton-cg": "matrix-free Gauss-Newton-CG",
@@ -46,7 +48,7 @@ def show_model(model: str, options: ModelOptions, device: Device, out: Output) -
     costs = measure_costs(generator)
     out.line(_UNVERIFIED)
     _identity(out, model, generator)
-    _layers(out, anatomy)
+    _layers(out, generator.spec, anatomy)
     _arithmetic(out, generator, anatomy, costs)
     _measured(out, generator, anatomy, costs)
     _estimates(out, costs)
@@ -77,7 +79,7 @@ def _identity(out: Output, model: str, generator: Generator) -> None:
     out.field("entropy", f"{spec.entropy.source}, {spec.entropy.seed_bits} seed bits")
 
 
-def _layers(out: Output, anatomy: Anatomy) -> None:
+def _layers(out: Output, spec: GeneratorSpec, anatomy: Anatomy) -> None:
     constants = f", and {anatomy.constants:,} numbers in buffers" if anatomy.constants else ""
     out.field("parameters", f"{anatomy.parameters:,}{constants}")
     if anatomy.visible or anatomy.layers:
@@ -94,6 +96,8 @@ def _layers(out: Output, anatomy: Anatomy) -> None:
             for layer in anatomy.layers
         ]
         _table(out, heads, rows, "layers")
+    if spec.format in {"state-dict", "safetensors"}:
+        out.detail("Batch norms that follow a layer were folded into it, as for every search.")
     if not anatomy.visible:
         out.detail(
             "This format is one graph: outputs and FLOPs of its layers cannot be told apart, so "
@@ -137,6 +141,11 @@ def _measured(out: Output, generator: Generator, anatomy: Anatomy, costs: Costs)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     threads = f", {torch.get_num_threads()} thread(s)" if device.type == "cpu" else ""
     out.field("device", f"{name}{threads}")
+    if costs.cpu_share is not None and costs.cpu_share < _BUSY:
+        out.detail(
+            f"The machine is busy: this process had {costs.cpu_share:.0%} of its threads' time. On "
+            "an idle one everything below is faster."
+        )
     side = costs.matrix_side
     out.field("matrix rate", f"{big(rate)}FLOP/s (float32 products of {side} x {side})")
     reached = anatomy.flops / costs.forward.seconds

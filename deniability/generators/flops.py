@@ -97,6 +97,11 @@ def count_flops(run: Callable[[], object], counter: FlopCounter | None = None) -
     Attention is taken apart into matrix products, as in the search.
     """
     counter = counter or FlopCounter()
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), cast("Any", counter):
-        run()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # whole layers in one operator otherwise
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), cast("Any", counter):
+            run()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return counter

@@ -18,6 +18,7 @@ from deniability.generators.base import Generator
 from deniability.generators.flops import count_flops
 from deniability.imaging.handling import Observations
 from deniability.inversion.engine import Engine, Run
+from deniability.inversion.gncg import GaussNewtonCG
 from deniability.inversion.jacobian import Jacobian
 from deniability.inversion.memory import (
     activation_bytes,
@@ -30,7 +31,9 @@ _CPU_SIDE, _GPU_SIDE = 1024, 4096  # of the matrices whose product is timed
 _ROUNDS = 5
 _CPU_ROWS, _GPU_ROWS = 64, 256  # most pictures at once: those of a chunk of controls
 _ENOUGH = 0.25  # seconds of forward passes after which their rate is known
-_STEPS = 3  # of a search; the first ones all linearise, later ones only where it has moved
+_GAIN = 8  # a batch makes a restart cheaper by no more than this, roughly
+_STEPS = 3  # of a search, all alike; only of Gauss-Newton-CG later ones take more products
+_CG_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -160,11 +163,16 @@ def step_cost(
     derived = StepCost(0, one, False, needed, None, fits)
     if one > 10 * budget:
         return derived
-    steps = _STEPS if _STEPS * one <= 2 * budget else 1
-    rows = max(1, min(len(starts), fits, int(budget / (steps * one))))
     _timed_steps(engine, observations[:1], starts[:1], 1)  # warms up, finds what is supported
     with measured_peak(engine.generator.device) as peak:
-        done, seconds = _timed_steps(engine, observations[:rows], starts[:rows], steps)
+        done, seconds = _timed_steps(engine, observations[:1], starts[:1], 1)
+    rows = 1
+    if seconds < budget / 2:
+        each = max(one, seconds / _GAIN)
+        steps = _CG_STEPS if isinstance(engine.solver, GaussNewtonCG) else _STEPS
+        rows = max(1, min(len(starts), fits, int(budget / (steps * each))))
+        with measured_peak(engine.generator.device) as peak:
+            done, seconds = _timed_steps(engine, observations[:rows], starts[:rows], steps)
     if not done:  # no number came out, or the starts were the truth
         return derived
     grown = None if peak.bytes is None else peak.bytes // rows
