@@ -73,9 +73,9 @@ def inspect(
         out.result(show_model(file, options, device, out))
         return
     head = read_head(path)
-    whole = head is None or not is_safetensors(head)
-    raw = read_capped(path, _MAX_BYTES, what="file") if whole or head is None else head
-    content = _content(raw, str(path))
+    if head is None or not is_safetensors(head):  # of those the header says all, however large
+        head = read_capped(path, _MAX_BYTES, what="file")
+    content = _content(head, str(path))
     out.line(_UNVERIFIED)
     for line in _lines(content):
         out.line(line)
