@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deniability.crypto.canonical import (
     MAX_SAFE_INTEGER,
-    _deeper_than,
+    deeper_than,
     canonical_json,
     parse_canonical,
 )
@@ -242,4 +242,4 @@ def test_depth_is_that_of_the_brackets_outside_strings(text):
         elif character in "]}":
             depth -= 1
     for limit in range(4):
-        assert _deeper_than(text.encode(), limit) is (deepest > limit)
+        assert deeper_than(text.encode(), limit) is (deepest > limit)
