@@ -13,7 +13,7 @@ import typer
 
 from deniability import errors
 from deniability.cli import failure, verification
-from deniability.cli.app import app
+from deniability.cli.app import make_app
 from deniability.cli.prove import VERDICT_CODES
 from deniability.generators.options import parse_config
 from deniability.report.wording import CAVEATS, numbers
