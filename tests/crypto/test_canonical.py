@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from deniability.crypto.canonical import (
     MAX_SAFE_INTEGER,
-    deeper_than,
     canonical_json,
+    deeper_than,
     parse_canonical,
 )
 from deniability.errors import ParseError, StatementError
