@@ -13,7 +13,7 @@ import typer
 
 from deniability import errors
 from deniability.cli import failure, verification
-from deniability.cli.app import app
+from deniability.cli.app import make_app
 from deniability.cli.prove import VERDICT_CODES
 from deniability.generators.options import parse_config
 from deniability.report.wording import CAVEATS, numbers
@@ -30,6 +30,7 @@ from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import DEFAULT_PRESET, PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
+APP = make_app()
 TEXT = (ROOT / "README.md").read_text("utf-8")
 FENCES = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
@@ -69,7 +70,7 @@ def table(heading):
 
 def resolve(words):
     """Parse a command line as the program would, without running it; return what it names."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(APP)
     context = command.make_context("deny", list(words), resilient_parsing=False)
     while hasattr(command, "commands"):
         name, command, rest = command.resolve_command(
@@ -81,7 +82,7 @@ def resolve(words):
 
 def all_commands(group=None, prefix=()):
     """Yield every command with its words."""
-    for name, command in (group or typer.main.get_command(app)).commands.items():
+    for name, command in (group or typer.main.get_command(APP)).commands.items():
         if hasattr(command, "commands"):
             yield from all_commands(command, (*prefix, name))
         else:

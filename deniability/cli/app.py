@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 
 from deniability import __version__
-from deniability.cli import (
-    chain,
-    demo,
-    generate,
-    inspection,
-    keygen,
-    prove,
-    register,
-    timestamp,
-    trust,
-    verify,
-    withdraw,
-)
 from deniability.cli.failure import UsageError, drop_unwritable_output, failed
 from deniability.cli.terminal import escape, prepare_streams
 
-app = typer.Typer(
-    name="deny",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Evidence, re-checkable by a hostile expert, on whether a picture came from an image "
-    "generator.",
-)
-app.command("demo")(demo.demo)
-app.command("keygen")(keygen.keygen)
-app.command("register")(register.register)
-app.command("timestamp")(timestamp.timestamp)
-app.command("chain")(chain.chain)
-app.command("prove")(prove.prove)
-app.command("verify")(verify.verify)
-app.command("withdraw")(withdraw.withdraw)
-app.command("revoke")(withdraw.revoke)
-app.command("generate")(generate.generate)
-app.command("inspect")(inspection.inspect)
-app.add_typer(trust.app, name="trust")
+#: Where each command is: its module here, and the function in it, or the group of several.
+COMMANDS = {
+    "demo": ("demo", "demo"),
+    "keygen": ("keygen", "keygen"),
+    "register": ("register", "register"),
+    "timestamp": ("timestamp", "timestamp"),
+    "chain": ("chain", "chain"),
+    "prove": ("prove", "prove"),
+    "verify": ("verify", "verify"),
+    "withdraw": ("withdraw", "withdraw"),
+    "revoke": ("withdraw", "revoke"),
+    "generate": ("generate", "generate"),
+    "inspect": ("inspection", "inspect"),
+    "trust": ("trust", "app"),
+}
 
 #: Base of typer's usage errors; its own name for it has moved between versions.
 _CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -60,7 +41,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _deny(
     version: Annotated[
         bool,
@@ -68,6 +48,29 @@ def _deny(
     ] = False,
 ) -> None:
     """Evidence, re-checkable by a hostile expert, on whether a picture came from a generator."""
+
+
+def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return `deny` with these commands; only their modules are imported."""
+    app = typer.Typer(
+        name="deny",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Evidence, re-checkable by a hostile expert, on whether a picture came from an image "
+        "generator.",
+    )
+    app.callback()(_deny)
+    for name in names:
+        module, attribute = COMMANDS[name]
+        command = getattr(importlib.import_module(f"deniability.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -88,7 +91,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    # The one that is asked for, where its name comes first; else help may have to list them all.
+    named = [name for name in arguments[:1] if name in COMMANDS]
     try:
+        app = make_app(named or COMMANDS)
         code = app(list(arguments), prog_name="deny", standalone_mode=False)
     except typer.Abort as cause:
         raise KeyboardInterrupt from cause

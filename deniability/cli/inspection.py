@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import json as jsonlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deniability.cli.options import Json, Quiet
+from deniability.cli.inspection_kind import (
+    are_latents,
+    is_model,
+    is_safetensors,
+    read_head,
+    tensor_shapes,
+)
+from deniability.cli.options import (
+    Device,
+    DeviceOption,
+    Json,
+    ModelFlags,
+    Quiet,
+    with_model_flags,
+)
 from deniability.cli.terminal import Output
 from deniability.errors import ParseError
 
 _UNVERIFIED = "Nothing here was verified: this is only what the file says."
 _MAX_BYTES = 64 * 2**20
-_MAX_HEADER = 8 * 2**20  # of a safetensors file
 _SHOWN = 8  # entries of a list
 _FIELDS = 64  # fields of an object
 _LONGEST = 2000  # characters of a value
@@ -31,20 +43,48 @@ _KINDS = {
 }
 
 
+@with_model_flags
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Any file of ours: bundle, key, latents, ...")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="Any file of ours: bundle, key, latents, ...; or a model file, or builtin.",
+            metavar="FILE",
+        ),
+    ],
+    device: DeviceOption = Device.AUTO,
     json: Json = False,
     quiet: Quiet = False,
+    *,
+    flags: ModelFlags,
 ) -> None:
-    """Show what a file says. Nothing is verified."""
+    """Show what a file says, or what a model is and what it costs. Nothing is verified.
+
+    A model is loaded and run as by register, without isolation, to be counted and measured on this
+    device: inspect only models that you would run. Files of ours run nothing.
+    """
     from deniability.wire.files import read_capped  # noqa: PLC0415
 
     out = Output(json, quiet)
-    content = _content(read_capped(file, _MAX_BYTES, what="file"), str(file))
+    path, options = Path(file), flags.options()
+    if is_model(file, options):
+        from deniability.cli.inspection_model import show_model  # noqa: PLC0415
+
+        out.result(show_model(file, options, device, out))
+        return
+    head = read_head(path)
+    if head is None or not is_safetensors(head):  # of those the header says all, however large
+        head = read_capped(path, _MAX_BYTES, what="file")
+    content = _content(head, str(path))
     out.line(_UNVERIFIED)
     for line in _lines(content):
         out.line(line)
-    out.result({"verified": False, "file": str(file), "content": content})
+    if "tensors" in content and not are_latents(content["tensors"]):
+        out.note(
+            "If these are the weights of a model, say --factory package.module:callable, or put it "
+            "into generator.toml, to have the model inspected."
+        )
+    out.result({"verified": False, "file": str(path), "content": content})
 
 
 def _content(raw: bytes, where: str) -> dict[str, Any]:
@@ -53,12 +93,13 @@ def _content(raw: bytes, where: str) -> dict[str, Any]:
         return _key(raw, where)
     if raw.startswith(b"{"):
         return _envelope(raw, where)
-    if raw[8:9] == b"{":
+    if is_safetensors(raw):
         return _tensors(raw, where)
     raise ParseError(
         "not a file of this program",
         where=where,
-        expected="a bundle, a registration, a key (PEM) or a latents file (safetensors)",
+        expected="a bundle, a registration, a key (PEM), a latents file (safetensors) or a model "
+        "(TorchScript, .pt2, state dict, safetensors, ONNX)",
     )
 
 
@@ -126,20 +167,7 @@ def _timestamp(token: str, where: str) -> str:
 
 
 def _tensors(raw: bytes, where: str) -> dict[str, Any]:
-    """Read the header of a safetensors file: 8 bytes of length, little-endian, then JSON."""
-    size = int.from_bytes(raw[:8], "little")
-    if size > _MAX_HEADER or size > len(raw) - 8:
-        raise ParseError("a damaged latents file", where=where, found=f"a header of {size} bytes")
-    try:
-        header = jsonlib.loads(raw[8 : 8 + size])
-        tensors = {
-            name: f"{entry['dtype']} {' x '.join(map(str, entry['shape']))}"
-            for name, entry in header.items()
-            if name != "__metadata__"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
-        raise ParseError("a damaged latents file", where=where) from cause
-    return {"kind": "latents (safetensors)", "tensors": tensors}
+    return {"kind": "latents (safetensors)", "tensors": tensor_shapes(raw, where)}
 
 
 def _lines(value: Any, name: str = "", depth: int = 0) -> Iterator[str]:

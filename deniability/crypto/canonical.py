@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any, NoReturn
 
 import rfc8785
@@ -27,9 +26,9 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 # What the standard library writes in C for ASCII text without floats is what RFC 8785 asks for:
 # the same escapes, and keys in order of code points, which is that of UTF-16 there.
 _ASCII = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-_FLAT = {str, int, bool, type(None)}
-_BRACKETS = b"[]{}"
-_NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+_SCALARS = {str, int, bool, type(None)}
+_BRACES = bytes.maketrans(b"[]", b"{}")
+_NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 class _NotCanonicalError(Exception):
@@ -42,9 +41,9 @@ def canonical_json(value: Any) -> bytes:
     Raises ParseError for floats, integers outside ±(2^53 - 1), keys that are not text, lone
     surrogates, other types, and nesting (or a cycle) too deep to walk.
     """
-    if _is_flat(value) and (text := _ASCII.encode(value)).isascii():
-        return text.encode()
     try:
+        if _is_plain(value) and (text := _ASCII.encode(value)).isascii():
+            return text.encode()
         _refuse_floats(value)
         return rfc8785.dumps(value)
     except RecursionError:
@@ -83,7 +82,7 @@ def parse_canonical(
             expected=f"at most {max_bytes} bytes",
             found=f"{len(raw)} bytes",
         )
-    if _deeper_than(raw, max_depth):
+    if deeper_than(raw, max_depth):
         raise error("nested too deeply", where=where, expected=f"at most {max_depth} levels")
     try:
         text = raw.decode("utf-8")
@@ -114,12 +113,16 @@ def parse_canonical(
     raise error("not canonical JSON", where=where, expected="RFC 8785 bytes", found=reason)
 
 
-def _deeper_than(raw: bytes, limit: int) -> bool:
+def deeper_than(raw: bytes, limit: int) -> bool:
     """Tell whether brackets outside strings open more than `limit` levels; linear, no stack."""
-    if b"\\" in raw:
+    outside = b'"' if b"\\" in raw else raw.translate(None, _NO_MARKS).replace(b'""', b"")
+    if b'"' in outside:  # escapes, or brackets in strings: else all strings are pairs of quotes
         outside = b"".join(token for token in _TOKEN.findall(raw) if token[:1] != b'"')
-    else:
-        outside = b"".join(raw.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    inner = outside.translate(_BRACES)
+    for _ in range(limit):  # each takes away the innermost pairs, at most one level
+        inner = inner.replace(b"{}", b"")
+    if not inner:
+        return False
     depth = 0
     for bracket in outside:
         if bracket in b"[{":
@@ -131,17 +134,22 @@ def _deeper_than(raw: bytes, limit: int) -> bool:
     return False
 
 
-def _is_flat(value: Any) -> bool:
-    """Tell whether this is an object, or a list of objects, without nesting and floats."""
-    objects = value if type(value) is list else [value]
-    if not all(type(entry) is dict for entry in objects):
-        return False
-    members = [member for entry in objects for member in entry.values()]
-    return (
-        set(map(type, members)) <= _FLAT
-        and set(map(type, chain.from_iterable(objects))) <= {str}
-        and all(abs(member) <= MAX_SAFE_INTEGER for member in members if type(member) is int)
-    )
+def _is_plain(value: Any) -> bool:
+    """Tell whether this is JSON without floats and large integers, of no other types."""
+    if type(value) is dict:
+        if not set(map(type, value)) <= {str}:
+            return False
+        members = list(value.values())
+    elif type(value) in {list, tuple}:
+        members = value
+    else:
+        members = [value]
+    kinds = set(map(type, members))
+    if kinds <= _SCALARS:
+        return int not in kinds or all(
+            abs(member) <= MAX_SAFE_INTEGER for member in members if type(member) is int
+        )
+    return members[0] is not value and all(map(_is_plain, members))
 
 
 def _refuse_floats(value: Any) -> None:

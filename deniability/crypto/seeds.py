@@ -43,6 +43,21 @@ def derive_seed(
     return hashlib.sha256(b'%s"%d"%s' % (before, index, after)).digest()
 
 
+def derive_seeds(
+    *,
+    role: str,
+    weights: str,
+    protocol: str,
+    picture: str = "",
+    beacon: str = "",
+    count: int,
+) -> list[str]:
+    """Return the first `count` seeds of a role in hex, each as `derive_seed` gives it."""
+    before, after = _around_index(role, weights, protocol, picture, beacon)
+    sha256 = hashlib.sha256
+    return [sha256(b'%s"%d"%s' % (before, i, after)).hexdigest() for i in range(count)]
+
+
 @lru_cache(maxsize=256)
 def _around_index(
     role: str, weights: str, protocol: str, picture: str, beacon: str

@@ -118,12 +118,21 @@ def rows_that_fit(
         GeneratorError: not even one restart fits.
 
     """
-    row = _row_bytes(coordinates, dimension, dense=dense) + _TRIALS * activation
+    row = restart_bytes(
+        coordinates=coordinates, dimension=dimension, activation=activation, dense=dense
+    )
     free = free_memory(device)
     if row > free:
         raise too_large(coordinates=coordinates, dimension=dimension, device=device, row=row)
     most = _CPU_ROWS if device.type == "cpu" else _GPU_ROWS
     return max(1, min(_budget(device) // row, most, limit or most))
+
+
+def restart_bytes(
+    *, coordinates: int, dimension: int, activation: int = 0, dense: bool = True
+) -> int:
+    """Return the bytes that one restart is taken to need, by which batches are sized."""
+    return _row_bytes(coordinates, dimension, dense=dense) + _TRIALS * activation
 
 
 def too_large(

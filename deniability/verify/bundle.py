@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
@@ -28,25 +27,24 @@ from deniability.stats.verdict import (
     residual,
 )
 from deniability.verify.chain import Dating, VerifiedChain, date_registration, verify_chain
-from deniability.verify.envelope import VerifiedStatement, verify_envelope
+from deniability.verify.envelope import SignedPayload, verify_envelope, verify_signature
+from deniability.verify.exclusion import ReadExclusion, read_exclusion
+from deniability.verify.follows import check_residual, equal, short
 from deniability.verify.parse import parse_predicate
 from deniability.verify.timestamps import Times
+from deniability.verify.trace import check_trace, leaves_of
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.beacon import Beacon, round_time
 from deniability.wire.controls import Control, ControlSet
-from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion, RestartRecord
+from deniability.wire.exclusion import Exclusion
 from deniability.wire.generator import GeneratorSpec
-from deniability.wire.numbers import order_of
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
 from deniability.wire.registration import REGISTRATION_TYPE, ModelDescriptor, Registration
 from deniability.wire.roles import (
     control_seed,
-    label_rank,
     mismatch_seed,
     most_labels,
-    restart_seed,
-    start_kind,
 )
 from deniability.wire.statement import Subject
 
@@ -95,9 +93,10 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
         StatisticsError: a number or the finding does not follow from the residuals.
 
     """
-    signed = verify_envelope(raw, trust=trust, predicate_type=EXCLUSION_TYPE, where=where)
-    exclusion = parse_predicate(signed.statement.predicate, Exclusion, where=where)
-    _check_subject(signed, exclusion, where)
+    signed = verify_signature(raw, trust=trust, where=where)
+    read = read_exclusion(signed.payload, where=where)
+    exclusion = read.exclusion
+    _check_subject(read, where)
     _check_model(exclusion.model, where)
     _check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
     _check_accused(exclusion, where)
@@ -109,7 +108,7 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
         beacon=exclusion.beacon,
         where=where,
     )
-    _check_trace(exclusion, signed.statement.predicate["restarts"], where)
+    _check_trace(exclusion, read.trace, where)
     _check_finding(exclusion, where)
     chain = _check_chain(exclusion, signed, trust, where)
     return VerifiedBundle(
@@ -141,7 +140,7 @@ def verify_registration(
     spec = registration.generator
     _check_protocol(registration.protocol, registration.protocol_digest, spec, where)
     kinds = [controls.kind for controls in registration.controls]
-    _equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
+    equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
     for controls in registration.controls:
         _check_kind(controls.kind, spec, "controls.kind", where)
         check_controls(
@@ -160,59 +159,44 @@ def _subject(name: str, sha256: str) -> dict[str, object]:
     return {"name": name, "digest": {"sha256": sha256}}
 
 
-def _equal(field: str, expected: object, found: object, where: str) -> None:
-    if expected != found:
-        raise CommitmentError(
-            f"field {field} does not follow from what it commits to",
-            where=where,
-            expected=_short(expected),
-            found=_short(found),
-        )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _check_subject(signed: VerifiedStatement, exclusion: Exclusion, where: str) -> None:
+def _check_subject(read: ReadExclusion, where: str) -> None:
     # Step 6: the accused file, and nothing else, is the subject.
-    subjects = signed.statement.subject
-    _equal("subject (count)", 1, len(subjects), where)
-    _equal("subject.0.name", exclusion.accused.file.name, subjects[0].name, where)
-    _equal("subject.0.digest", exclusion.accused.file.sha256, subjects[0].digest.sha256, where)
+    subjects, exclusion = read.subject, read.exclusion
+    equal("subject (count)", 1, len(subjects), where)
+    equal("subject.0.name", exclusion.accused.file.name, subjects[0].name, where)
+    equal("subject.0.digest", exclusion.accused.file.sha256, subjects[0].digest.sha256, where)
 
 
 def _check_model(model: ModelDescriptor, where: str) -> None:
     # Step 7: both digests follow from the list of files.
     files = [FileDigest(f.name, f.size, f.sha256) for f in model.files]
-    _equal("model.files (names)", len(files), len({f.path for f in files}), where)
-    _equal("model.digest", model_digest(files), model.digest, where)
+    equal("model.files (names)", len(files), len({f.path for f in files}), where)
+    equal("model.digest", model_digest(files), model.digest, where)
     weights = sha256_hex(canonical_json(sorted(f.sha256 for f in files)))
-    _equal("model.weights", weights, model.weights, where)
+    equal("model.weights", weights, model.weights, where)
 
 
 def _check_protocol(protocol: Protocol, digest: str, spec: GeneratorSpec, where: str) -> None:
     # Step 8: a preset that this verifier knows, unchanged, with restarts for every class label.
     known = PRESETS.get(protocol.name)
-    _equal("protocol", known, protocol, where)
-    _equal("protocolDigest", protocol.digest, digest, where)
+    equal("protocol", known, protocol, where)
+    equal("protocolDigest", protocol.digest, digest, where)
     most = most_labels(protocol.restarts)
     if spec.labels and spec.label_count > most:
-        _equal("generator.latent (labels)", f"at most {most}", spec.label_count, where)
+        equal("generator.latent (labels)", f"at most {most}", spec.label_count, where)
 
 
 def _check_accused(exclusion: Exclusion, where: str) -> None:
     # Step 9: the file's kind fits the file and the model, and is the controls' kind.
     accused, spec = exclusion.accused, exclusion.generator
     kind = accused.kind
-    _equal("controls.kind", kind, exclusion.controls.kind, where)
-    _equal("accused.kind (size)", (kind.height, kind.width), (accused.height, accused.width), where)
+    equal("controls.kind", kind, exclusion.controls.kind, where)
+    equal("accused.kind (size)", (kind.height, kind.width), (accused.height, accused.width), where)
     _check_kind(kind, spec, "accused.kind", where)
-    _equal("accused.kind.channels", accused.channels, kind.channels, where)
+    equal("accused.kind.channels", accused.channels, kind.channels, where)
     if kind.family not in exclusion.protocol.families:
-        _equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
-    _equal("scope", scope_of(exclusion), exclusion.scope, where)
+        equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
+    equal("scope", scope_of(exclusion), exclusion.scope, where)
 
 
 def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
@@ -225,14 +209,14 @@ def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
 
 
 def _check_kind(kind: ObservationKind, spec: GeneratorSpec, field: str, where: str) -> None:
-    _equal(
+    equal(
         f"{field} (model)",
         (spec.height, spec.width, spec.channels),
         (kind.height, kind.width, kind.model_channels),
         where,
     )
     if kind.family == "lossless":
-        _equal(f"{field}.rounding", spec.rounding, kind.rounding, where)
+        equal(f"{field}.rounding", spec.rounding, kind.rounding, where)
 
 
 def check_controls(
@@ -251,20 +235,20 @@ def check_controls(
 
     """
     digest, kind = protocol.digest, controls.kind.digest()
-    _equal("controls.engine", ENGINE_VERSION, controls.engine, where)
-    _equal("controls.solver", protocol.solver(dimension), controls.solver, where)
-    _equal("controls (count)", protocol.controls, len(controls.controls), where)
+    equal("controls.engine", ENGINE_VERSION, controls.engine, where)
+    equal("controls.solver", protocol.solver(dimension), controls.solver, where)
+    equal("controls (count)", protocol.controls, len(controls.controls), where)
     truths = [control.truth for control in controls.controls]
     threshold = reached_threshold(truths, protocol, family=controls.kind.family)
     for index, control in enumerate(controls.controls):
         field = f"controls.controls.{index}"
-        _equal(f"{field}.index", index, control.index, where)
+        equal(f"{field}.index", index, control.index, where)
         seed = control_seed(model, digest, kind, index, beacon=beacon).hex()
-        _equal(f"{field}.seed", seed, control.seed, where)
-        _equal(f"{field}.best", control.residual is None, control.best is None, where)
-        _equal(f"{field}.latent", control.residual is None, control.latent is None, where)
-        _check_residual(control.residual, protocol, f"{field}.residual", where)
-        _check_residual(control.truth, protocol, f"{field}.truth", where)
+        equal(f"{field}.seed", seed, control.seed, where)
+        equal(f"{field}.best", control.residual is None, control.best is None, where)
+        equal(f"{field}.latent", control.residual is None, control.latent is None, where)
+        check_residual(control.residual, protocol, f"{field}.residual", where)
+        check_residual(control.truth, protocol, f"{field}.truth", where)
         _check_search(control, threshold, protocol, field, where)
     if not complete_mismatches(controls, protocol):
         raise CommitmentError(
@@ -273,7 +257,7 @@ def check_controls(
         )
     for position, mismatch in enumerate(controls.mismatches):
         seed = mismatch_seed(model, digest, kind, mismatch.index, beacon=beacon).hex()
-        _equal(f"controls.mismatches.{position}.seed", seed, mismatch.seed, where)
+        equal(f"controls.mismatches.{position}.seed", seed, mismatch.seed, where)
 
 
 def _check_search(
@@ -282,93 +266,19 @@ def _check_search(
     """Check that a search ended with the restart that reached the threshold, or ran them all."""
     if residual(control.residual) <= threshold:
         if not 1 <= control.restarts <= protocol.restarts:
-            _equal(f"{field}.restarts", f"1 to {protocol.restarts}", control.restarts, where)
-        _equal(f"{field}.best", control.restarts - 1, control.best, where)
+            equal(f"{field}.restarts", f"1 to {protocol.restarts}", control.restarts, where)
+        equal(f"{field}.best", control.restarts - 1, control.best, where)
         return
-    _equal(f"{field}.restarts", protocol.restarts, control.restarts, where)
+    equal(f"{field}.restarts", protocol.restarts, control.restarts, where)
     if control.best is not None and control.best >= control.restarts:
-        _equal(f"{field}.best", f"below {control.restarts}", control.best, where)
+        equal(f"{field}.best", f"below {control.restarts}", control.best, where)
 
 
-def _check_residual(text: str | None, protocol: Protocol, field: str, where: str) -> None:
-    """Residuals below the resolution are written as 0."""
-    if text not in {None, "0"} and order_of(text) < order_of(protocol.resolution):
-        _equal(field, f"0, or at least {protocol.resolution}", text, where)
-
-
-def _check_trace(exclusion: Exclusion, records: list[dict[str, Any]], where: str) -> None:
+def _check_trace(exclusion: Exclusion, trace: bytes, where: str) -> None:
     # Step 11: every restart is there, from its derived seed, and the root commits to all.
-    protocol = exclusion.protocol
-    _equal("restarts (count)", protocol.restarts, len(exclusion.restarts), where)
-    digest, picture = protocol.digest, exclusion.accused.file.sha256
-    for index, restart in enumerate(exclusion.restarts):
-        field = f"restarts.{index}"
-        _equal(f"{field}.index", index, restart.index, where)
-        seed = restart_seed(exclusion.model, digest, picture, index).hex()
-        _equal(f"{field}.seed", seed, restart.seed, where)
-        kind = start_kind(
-            index,
-            encoder=exclusion.encoder is not None,
-            labels=exclusion.generator.label_count,
-        )
-        _equal(f"{field}.start", kind, restart.start, where)
-        _check_residual(restart.residual, protocol, f"{field}.residual", where)
-        _check_outcome(restart, field, where)
-    _check_stop_order(exclusion, where)
-    _check_label_order(exclusion, where)
-    _equal("traceRoot", merkle_root(_leaves(records)).hex(), exclusion.trace_root, where)
-
-
-def _leaves(records: list[dict[str, Any]]) -> list[bytes]:
-    """Return the canonical JSON of each restart, from that of their list.
-
-    No field of a `RestartRecord` can hold a brace, so they stand only around the records.
-    """
-    return [b"{%s}" % inner for inner in canonical_json(records)[2:-2].split(b"},{")]
-
-
-def _check_outcome(restart: RestartRecord, field: str, where: str) -> None:
-    finite = restart.stop not in {"notRun", "nonFinite"}
-    _equal(f"{field}.residual", finite, restart.residual is not None, where)
-    _equal(f"{field}.distance", finite, restart.distance is not None, where)
-    if restart.stop == "notRun":
-        _equal(f"{field}.latent", None, restart.latent, where)
-        _equal(f"{field}.iterations", 0, restart.iterations, where)
-    elif finite:
-        _equal(f"{field}.latent", True, restart.latent is not None, where)
-
-
-def _check_stop_order(exclusion: Exclusion, where: str) -> None:
-    """Restarts run in index order up to the first that reaches the threshold."""
-    threshold = order_of(exclusion.finding.families[0].threshold)
-    done = False
-    for index, restart in enumerate(exclusion.restarts):
-        field = f"restarts.{index}.stop"
-        _equal(f"{field} (after a reached one)", done, restart.stop == "notRun", where)
-        if restart.stop != "notRun":
-            reached = restart.residual is not None and order_of(restart.residual) <= threshold
-            _equal(field, reached, restart.stop == "reached", where)
-            done = done or reached
-
-
-def _check_label_order(exclusion: Exclusion, where: str) -> None:
-    """Every label gets its turns: restarts of one rank try one label, those of two ranks two."""
-    count, encoder = exclusion.generator.label_count, exclusion.encoder is not None
-    turns: dict[int, int] = {}
-    for index, restart in enumerate(exclusion.restarts):
-        field = f"restarts.{index}.label"
-        if count == 1 or restart.stop == "notRun":
-            _equal(field, None, restart.label, where)
-            continue
-        if restart.label is None or restart.label >= count:
-            _equal(field, f"0 to {count - 1}", restart.label, where)
-            continue
-        rank = label_rank(index, encoder=encoder, labels=count)
-        if not encoder:
-            _equal(field, rank, restart.label, where)
-        elif rank not in turns and restart.label in turns.values():
-            _equal(field, "one that was not tried yet", restart.label, where)
-        _equal(field, turns.setdefault(rank, restart.label), restart.label, where)
+    check_trace(exclusion, where)
+    root = merkle_root(leaves_of(trace)).hex()
+    equal("traceRoot", root, exclusion.trace_root, where)
 
 
 def _check_finding(exclusion: Exclusion, where: str) -> None:
@@ -390,14 +300,14 @@ def _check_finding(exclusion: Exclusion, where: str) -> None:
     raise StatisticsError(
         f"field {field} does not follow from the residuals",
         where=where,
-        expected=_short(expected),
+        expected=short(expected),
         # A refusal does not lend its voice to what a forged sentence says.
-        found="other words" if words else _short(found),
+        found="other words" if words else short(found),
     )
 
 
 def _check_chain(
-    exclusion: Exclusion, signed: VerifiedStatement, trust: TrustPolicy, where: str
+    exclusion: Exclusion, signed: SignedPayload, trust: TrustPolicy, where: str
 ) -> VerifiedChain | None:
     # Step 13: the chain is the same key's and has the registration; the beacon's value is one.
     check_beacon(exclusion.beacon, where)
@@ -443,12 +353,12 @@ def check_beacon(beacon: Beacon | None, where: str) -> None:
     if beacon is None:
         return
     drand = beacon.source == "drand"
-    _equal("beacon.value (length)", 64 if drand else 128, len(beacon.value), where)
-    _equal("beacon.chain (length)", drand, len(beacon.chain) == 64, where)
-    _equal("beacon.signature", drand, beacon.signature is not None, where)
+    equal("beacon.value (length)", 64 if drand else 128, len(beacon.value), where)
+    equal("beacon.chain (length)", drand, len(beacon.chain) == 64, where)
+    equal("beacon.signature", drand, beacon.signature is not None, where)
     if beacon.signature is not None:
         value = sha256_hex(bytes.fromhex(beacon.signature))
-        _equal("beacon.value", value, beacon.value, where)
+        equal("beacon.value", value, beacon.value, where)
 
 
 def _first_difference(a: object, b: object, path: str) -> tuple[str, object, object] | None:

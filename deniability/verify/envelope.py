@@ -16,18 +16,16 @@ from deniability.wire.statement import Statement
 
 
 @dataclass(frozen=True)
-class VerifiedStatement:
-    """A statement whose signature was checked; made only by `verify_envelope`.
+class SignedPayload:
+    """Bytes whose signature was checked and that nobody looked at; made by `verify_signature`.
 
     Attributes:
-        statement: the parsed payload.
-        payload: the signed bytes it was parsed from.
+        payload: the signed bytes.
         signer: the trusted key that made the signature.
         times: what its timestamps show.
 
     """
 
-    statement: Statement
     payload: bytes
     signer: PublicKey
     times: Times
@@ -36,6 +34,18 @@ class VerifiedStatement:
     def payload_digest(self) -> str:
         """Sha256 (hex) of the signed payload."""
         return sha256_hex(self.payload)
+
+
+@dataclass(frozen=True)
+class VerifiedStatement(SignedPayload):
+    """A statement whose signature was checked; made only by `verify_envelope`.
+
+    Attributes:
+        statement: the parsed payload.
+
+    """
+
+    statement: Statement
 
 
 def verify_envelope(
@@ -55,6 +65,18 @@ def verify_envelope(
         UncheckedError: signed by a key that the verifier does not trust.
         SignatureError: the signature does not fit the payload or the named key.
         StatementError: the payload is not a canonical statement of this type.
+
+    """
+    signed = verify_signature(raw, trust=trust, where=where)
+    statement = check_statement(signed.payload, predicate_type=predicate_type, where=where)
+    return VerifiedStatement(signed.payload, signed.signer, signed.times, statement)
+
+
+def verify_signature(raw: bytes, *, trust: TrustPolicy, where: str) -> SignedPayload:
+    """Check form and signature without looking at the payload.
+
+    Raises:
+        ParseError, TimestampError, UncheckedError, SignatureError: as `verify_envelope`.
 
     """
     # Step 1: capped, canonical, of the expected form.
@@ -101,6 +123,16 @@ def verify_envelope(
             found="a payload or signature that was changed after it was signed",
         ) from cause
 
+    return SignedPayload(payload, signer, times)
+
+
+def check_statement(payload: bytes, *, predicate_type: str, where: str) -> Statement:
+    """Parse a signed payload, whose predicate is left as JSON for the model of its type.
+
+    Raises:
+        StatementError: not a canonical statement of this type.
+
+    """
     # Step 5: only now is the payload looked at.
     statement = parse_statement(payload, where=f"{where}: payload")
     if statement.predicate_type != predicate_type:
@@ -111,4 +143,4 @@ def verify_envelope(
             found=statement.predicate_type,
             hint="A registration is not a bundle; deny inspect FILE shows what a file is.",
         )
-    return VerifiedStatement(statement, payload, signer, times)
+    return statement

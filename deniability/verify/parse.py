@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from deniability.crypto.canonical import canonical_json, parse_canonical
+from deniability.crypto.canonical import canonical_json, deeper_than, parse_canonical
 from deniability.errors import DeniabilityError, ParseError, StatementError
 from deniability.wire.base import WireModel
 from deniability.wire.statement import SigstoreBundle, Statement
@@ -43,13 +43,39 @@ def parse_model(
         error: not canonical JSON, or not of the model's form; the message names the field.
 
     """
+    if (parsed := _parsed_at_once(raw, model)) is not None:
+        return parsed
     value = _parsed(raw, where, error)
     return _written_one_way(_validated(raw, model, where=where, error=error), value, where, error)
 
 
+def _parsed_at_once(raw: bytes, model: type[ModelT]) -> ModelT | None:
+    """Parse without making JSON of it twice; None unless the model is written as these bytes."""
+    if not within_caps(raw):
+        return None
+    try:
+        parsed = model.model_validate_json(raw)
+        return parsed if canonical_json(parsed.to_wire()) == raw else None
+    except (ValidationError, ParseError):
+        return None
+
+
+def within_caps(raw: bytes) -> bool:
+    """Tell whether JSON is small and flat enough to be parsed."""
+    return (
+        len(raw) <= MAX_BUNDLE_BYTES
+        and _values(raw) <= MAX_VALUES
+        and not deeper_than(raw, MAX_DEPTH)
+    )
+
+
+def _values(raw: bytes) -> int:
+    return sum(raw.count(mark) for mark in (b",", b"[", b"{"))
+
+
 def _parsed(raw: bytes, where: str, error: type[DeniabilityError]) -> Any:
     """Parse canonical JSON of not too many values."""
-    values = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
+    values = _values(raw)
     if values > MAX_VALUES and len(raw) <= MAX_BUNDLE_BYTES:  # larger ones are refused below
         raise error(
             "too many values",
@@ -91,7 +117,23 @@ def parse_bundle(raw: bytes, *, where: str) -> SigstoreBundle:
     """
     if len(raw) <= MAX_BUNDLE_BYTES:
         _check_shape(raw, where)
-    return parse_model(raw, SigstoreBundle, where=where)
+    return _bundle_at_once(raw) or parse_model(raw, SigstoreBundle, where=where)
+
+
+def _bundle_at_once(raw: bytes) -> SigstoreBundle | None:
+    """Parse as `_parsed_at_once`, without writing the payload again: base64 has no escapes."""
+    if not within_caps(raw):
+        return None
+    try:
+        bundle = SigstoreBundle.model_validate_json(raw)
+        wire = bundle.to_wire()
+        payload = wire["dsseEnvelope"].pop("payload").encode()
+        around = canonical_json(wire | {"dsseEnvelope": wire["dsseEnvelope"] | {"payload": ""}})
+    except (ValidationError, ParseError):
+        return None
+    start = len(BUNDLE_START)
+    again = around[:start] + payload + around[start:]
+    return bundle if around.startswith(BUNDLE_START) and again == raw else None
 
 
 def _check_shape(raw: bytes, where: str) -> None:

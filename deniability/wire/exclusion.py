@@ -25,28 +25,30 @@ GateName = Literal["tail-bound", "effect-margin", "recall", "complete-search", "
 class RestartRecord(WireModel):
     """One restart on the accused picture, run or not.
 
+    The fields stand in the order of canonical JSON, so that writing a trace sorts nothing.
+
     Attributes:
+        distance: mean squared distance of the best latent's output to the decoded values.
         index: 0 … restarts - 1.
+        iterations: Jacobians or gradients.
+        label: combined label that it tried, absent if not run or if the model takes no label.
+        latent: sha256 of the best latent's float32 little-endian bytes.
+        residual: mean squared cell residual at that latent, absent if not finite or not run.
         seed: derived.
         start: kind of start latent.
         stop: why it ended.
-        residual: mean squared cell residual at its best latent, absent if not finite or not run.
-        distance: mean squared distance of that output to the decoded values.
-        iterations: Jacobians or gradients.
-        latent: sha256 of the best latent's float32 little-endian bytes.
-        label: combined label that it tried, absent if not run or if the model takes no label.
 
     """
 
+    distance: DecimalString | None = None
     index: Count
+    iterations: Count
+    label: Count | None = None
+    latent: Sha256Hex | None = None
+    residual: DecimalString | None = None
     seed: Sha256Hex
     start: Literal["encoder", "encoder-noise", "prior"]
     stop: Literal["reached", "stalled", "exhausted", "nonFinite", "notRun"]
-    residual: DecimalString | None = None
-    distance: DecimalString | None = None
-    iterations: Count
-    latent: Sha256Hex | None = None
-    label: Count | None = None
 
 
 class Accused(WireModel):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from deniability.crypto.seeds import derive_seed
+from deniability.crypto.seeds import derive_seed, derive_seeds
 from deniability.wire.beacon import Beacon
 from deniability.wire.registration import ModelDescriptor
 
@@ -72,6 +72,13 @@ def restart_seed(model: ModelDescriptor, protocol: str, picture: str, index: int
     """Seed of restart `index` on the accused file with sha256 `picture`."""
     return derive_seed(
         role=RESTART, weights=model.weights, protocol=protocol, picture=picture, index=index
+    )
+
+
+def restart_seeds(model: ModelDescriptor, protocol: str, picture: str, count: int) -> list[str]:
+    """Return the seeds (hex) of the first `count` restarts on that file."""
+    return derive_seeds(
+        role=RESTART, weights=model.weights, protocol=protocol, picture=picture, count=count
     )
 
 

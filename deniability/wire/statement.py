@@ -28,12 +28,17 @@ class Subject(WireModel):
     digest: Digests
 
 
-class Statement(WireModel):
-    """in-toto Statement v1; the predicate is parsed by its type."""
+class StatementHead(WireModel):
+    """in-toto Statement v1 without its predicate."""
 
     type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
     subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=4096)]
     predicate_type: Text
+
+
+class Statement(StatementHead):
+    """in-toto Statement v1; the predicate is parsed by its type."""
+
     predicate: dict[str, Any]
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from deniability.crypto.canonical import (
     MAX_SAFE_INTEGER,
-    _deeper_than,
     canonical_json,
+    deeper_than,
     parse_canonical,
 )
 from deniability.errors import ParseError, StatementError
@@ -242,4 +242,4 @@ def test_depth_is_that_of_the_brackets_outside_strings(text):
         elif character in "]}":
             depth -= 1
     for limit in range(4):
-        assert _deeper_than(text.encode(), limit) is (deepest > limit)
+        assert deeper_than(text.encode(), limit) is (deepest > limit)

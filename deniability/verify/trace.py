@@ -1,0 +1,135 @@
+"""Step 11 of SPEC.md: every restart is there, from its derived seed, up to the one that reached.
+
+Almost always nothing is wrong. So one tight loop says so, and only where it does not are the checks
+made that name what is wrong.
+"""
+
+from __future__ import annotations
+
+from deniability.verify.follows import check_residual, equal
+from deniability.wire.exclusion import Exclusion, RestartRecord
+from deniability.wire.numbers import order_of
+from deniability.wire.roles import label_rank, restart_seeds, start_kind
+
+
+def check_trace(exclusion: Exclusion, where: str) -> None:
+    """Check number, order, seeds, starts and outcomes of the restarts.
+
+    Raises:
+        CommitmentError: one is missing, repeated, out of order, or not as it follows.
+
+    """
+    equal("restarts (count)", exclusion.protocol.restarts, len(exclusion.restarts), where)
+    seeds = restart_seeds(
+        exclusion.model,
+        exclusion.protocol.digest,
+        exclusion.accused.file.sha256,
+        len(exclusion.restarts),
+    )
+    if not _all_follow(exclusion, seeds):
+        _check_each(exclusion, seeds, where)
+        _check_stop_order(exclusion, where)
+    _check_label_order(exclusion, where)
+
+
+def leaves_of(trace: bytes) -> list[bytes]:
+    """Return the canonical JSON of each restart, from that of their list.
+
+    No field of a `RestartRecord` can hold a brace, so they stand only around the records.
+    """
+    return [b"{%s}" % inner for inner in trace[2:-2].split(b"},{")]
+
+
+def _all_follow(exclusion: Exclusion, seeds: list[str]) -> bool:
+    """Tell whether `_check_each` and `_check_stop_order` have nothing to refuse."""
+    encoder, labels = exclusion.encoder is not None, exclusion.generator.label_count
+    least = order_of(exclusion.protocol.resolution)
+    threshold = order_of(exclusion.finding.families[0].threshold)
+    done = False
+    for index, (restart, seed) in enumerate(zip(exclusion.restarts, seeds, strict=True)):
+        if (
+            restart.index != index
+            or restart.seed != seed
+            or restart.start != start_kind(index, encoder=encoder, labels=labels)
+            or done is not (restart.stop == "notRun")
+        ):
+            return False
+        finite = restart.residual is not None
+        if finite is not (restart.distance is not None):
+            return False
+        if restart.residual is not None:
+            order = order_of(restart.residual)
+            done = order <= threshold
+            if (
+                restart.stop in {"nonFinite", "notRun"}
+                or restart.latent is None
+                or done is not (restart.stop == "reached")
+                or (order < least and restart.residual != "0")
+            ):
+                return False
+        elif restart.stop == "notRun":
+            if restart.latent is not None or restart.iterations:
+                return False
+        elif restart.stop != "nonFinite":
+            return False
+    return True
+
+
+def _check_each(exclusion: Exclusion, seeds: list[str], where: str) -> None:
+    encoder, labels = exclusion.encoder is not None, exclusion.generator.label_count
+    for index, (restart, seed) in enumerate(zip(exclusion.restarts, seeds, strict=True)):
+        field = f"restarts.{index}"
+        equal(f"{field}.index", index, restart.index, where)
+        equal(f"{field}.seed", seed, restart.seed, where)
+        kind = start_kind(index, encoder=encoder, labels=labels)
+        equal(f"{field}.start", kind, restart.start, where)
+        check_residual(restart.residual, exclusion.protocol, f"{field}.residual", where)
+        _check_outcome(restart, field, where)
+
+
+def _check_outcome(restart: RestartRecord, field: str, where: str) -> None:
+    finite = restart.stop not in {"notRun", "nonFinite"}
+    equal(f"{field}.residual", finite, restart.residual is not None, where)
+    equal(f"{field}.distance", finite, restart.distance is not None, where)
+    if restart.stop == "notRun":
+        equal(f"{field}.latent", None, restart.latent, where)
+        equal(f"{field}.iterations", 0, restart.iterations, where)
+    elif finite:
+        equal(f"{field}.latent", True, restart.latent is not None, where)
+
+
+def _check_stop_order(exclusion: Exclusion, where: str) -> None:
+    """Restarts run in index order up to the first that reaches the threshold."""
+    threshold = order_of(exclusion.finding.families[0].threshold)
+    done = False
+    for index, restart in enumerate(exclusion.restarts):
+        field = f"restarts.{index}.stop"
+        equal(f"{field} (after a reached one)", done, restart.stop == "notRun", where)
+        if restart.stop != "notRun":
+            reached = restart.residual is not None and order_of(restart.residual) <= threshold
+            equal(field, reached, restart.stop == "reached", where)
+            done = done or reached
+
+
+def _check_label_order(exclusion: Exclusion, where: str) -> None:
+    """Every label gets its turns: restarts of one rank try one label, those of two ranks two."""
+    count, encoder = exclusion.generator.label_count, exclusion.encoder is not None
+    if count == 1 and all(restart.label is None for restart in exclusion.restarts):
+        return
+    turns: dict[int, int] = {}
+    tried: set[int] = set()
+    for index, restart in enumerate(exclusion.restarts):
+        field = f"restarts.{index}.label"
+        if count == 1 or restart.stop == "notRun":
+            equal(field, None, restart.label, where)
+            continue
+        if restart.label is None or restart.label >= count:
+            equal(field, f"0 to {count - 1}", restart.label, where)
+            continue
+        rank = label_rank(index, encoder=encoder, labels=count)
+        if not encoder:
+            equal(field, rank, restart.label, where)
+        elif rank not in turns and restart.label in tried:
+            equal(field, "one that was not tried yet", restart.label, where)
+        equal(field, turns.setdefault(rank, restart.label), restart.label, where)
+        tried.add(restart.label)
