@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deniability.wire.edits import WORDS, EditName
 from deniability.wire.exclusion import Verdict
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
@@ -20,6 +21,16 @@ _OUTPUT = {
 }
 
 
+_STORED = {
+    "lossless": "stored without loss",
+    "jpeg": "saved as a JPEG like this file (libjpeg or libjpeg-turbo with default settings)",
+}
+_OTHER_HANDLING = (
+    "outputs handled more strongly, in several of these ways at once, or otherwise were not "
+    "examined"
+)
+
+
 def finding_sentence(
     verdict: Verdict,
     *,
@@ -28,31 +39,64 @@ def finding_sentence(
     protocol: Protocol,
     pixel_for_pixel: bool,
     failed: Sequence[str],
+    edits: Sequence[EditName] = (),
+    reached: EditName | None = None,
 ) -> str:
-    """Return the finding in one sentence; it names the model by digest, never by a name."""
+    """Return the finding in one sentence; it names the model by digest, never by a name.
+
+    Args:
+        verdict: the finding.
+        kind: of the accused file.
+        model_digest: of the model.
+        protocol: the preset.
+        pixel_for_pixel: whether the picture was re-generated exactly.
+        failed: reasons why it was not excluded.
+        edits: further families of handling that were searched for.
+        reached: the edit through which the picture was reached, if that was one.
+
+    """
     model = f"the model sha256:{model_digest}"
-    output = _OUTPUT[kind.family]
+    handled = bool(edits) or kind.edit is not None
+    output = handled_output(kind, edits) if handled else _OUTPUT[kind.family]
+    missing = _OTHER_HANDLING if handled else _NOT_EXAMINED[kind.family]
+    if verdict == "reached" and reached is not None:
+        return (
+            f"Reached: a latent of {model} is shown whose output, {WORDS[reached]}, is the "
+            "accused picture to within rounding."
+        )
     if verdict == "reached":
         exactly = "pixel for pixel" if pixel_for_pixel else "to within rounding"
         return (
             f"Reached: a latent of {model} is shown whose output is the accused picture {exactly}."
         )
     if verdict == "excluded":
+        each = " for each of these ways" if handled else ""
         return (
             f"Excluded: the accused picture is not {output} of {model}, at an error rate of at "
             f"most {protocol.alpha} (with {protocol.confidence} confidence over "
-            f"{protocol.controls} controls, protocol {protocol.name}); "
-            f"{_NOT_EXAMINED[kind.family]}."
+            f"{protocol.controls} controls, protocol {protocol.name}){each}; {missing}."
         )
     reasons = "; ".join(failed)[:1200]
     return (
         f"Inconclusive: whether the accused picture is {output} of {model} was not decided "
-        f"({reasons}); {_NOT_EXAMINED[kind.family]}."
+        f"({reasons}); {missing}."
     )
 
 
+def handled_output(kind: ObservationKind, edits: Sequence[EditName]) -> str:
+    """Say of what kinds of handled outputs a finding speaks."""
+    first = "unmodified" if kind.edit is None else WORDS[kind.edit]
+    ways = [first, *(WORDS[name] for name in edits)]
+    listed = ways[0] if len(ways) == 1 else ", ".join(ways[:-1]) + " or " + ways[-1]
+    return f"an output ({listed}, and then {_STORED[kind.family]})"
+
+
 def scope_lines(
-    kind: ObservationKind, *, chained: bool = False, beacon: bool = False
+    kind: ObservationKind,
+    *,
+    chained: bool = False,
+    beacon: bool = False,
+    edits: Sequence[EditName] = (),
 ) -> tuple[str, ...]:
     """Return what a finding about this kind of file covers and what it does not.
 
@@ -60,10 +104,15 @@ def scope_lines(
         kind: of the accused file.
         chained: whether the bundle has the chain of the key's registrations.
         beacon: whether a public beacon's value is in the seeds.
+        edits: further families of handling that were searched for.
 
     """
+    handled = bool(edits) or kind.edit is not None
     handling = (
-        "Covered: pictures stored without loss exactly as the registered sampler gives them."
+        f"Covered: {handled_output(kind, edits).removeprefix('an ')}, each way on its own, as "
+        "the registered sampler gives them."
+        if handled
+        else "Covered: pictures stored without loss exactly as the registered sampler gives them."
         if kind.family == "lossless"
         else "Covered: pictures as the registered sampler gives them, saved once as JPEG by an "
         "encoder that rounds (libjpeg or libjpeg-turbo with default settings, without smoothing), "
@@ -73,7 +122,9 @@ def scope_lines(
         handling,
         "The error rate is over this model's randomly drawn, unedited outputs; it says nothing "
         "about an output that someone chose for being hard to find, or made to be.",
-        "Not covered: edits of any kind (crop, scaling, shift, mirror, colour, blur, noise, "
+        "Not covered: edits other than those named above, stronger ones, or several at once."
+        if handled
+        else "Not covered: edits of any kind (crop, scaling, shift, mirror, colour, blur, noise, "
         "overlays, screenshots), and compression other than that named above.",
         "Not covered: another checkpoint, fine-tuning or adapter of the model, image-to-image, "
         "in-painting, guidance, another sampler or latent prior, a truncation, and any stage "

@@ -16,12 +16,14 @@ from functools import lru_cache
 from deniability.stats.binomial import conformal_p, decimal_up, upper_bound, upper_bound_at_most
 from deniability.stats.sentence import finding_sentence
 from deniability.wire.controls import Control, ControlSet
+from deniability.wire.edits import EditName
 from deniability.wire.exclusion import (
     ExactFraction,
     FamilyFinding,
     Finding,
     Gate,
     GateName,
+    HandledSearch,
     Reached,
     RestartRecord,
     Verdict,
@@ -83,29 +85,38 @@ def percentile99(values: Iterable[Residual]) -> Residual:
 
 
 def reached_threshold(
-    truths: Sequence[str | None], protocol: Protocol, *, family: Family
+    truths: Sequence[str | None],
+    protocol: Protocol,
+    *,
+    family: Family,
+    edit: EditName | None = None,
 ) -> Fraction:
     """Return the threshold of a kind, which is fixed before the first restart runs.
 
     A cell of pixels holds the truth, so there it is the resolution. A JPEG's does not quite: there
     it is the 99th percentile of the residuals at the controls' true latents if that is larger, but
-    never more than the rounding error of a pixel, whatever a generator does.
+    never more than the rounding error of a pixel, whatever a generator does. Of an edit the truth is
+    as far off as the edit's own noise: a search that gets as near has found what there is, but what
+    it has found is no re-generation of the file unless it is within the rounding of a pixel.
     """
     resolution = Fraction(protocol.resolution)
-    if family == "lossless":
+    if family == "lossless" and edit is None:
         return resolution
     typical = percentile99(residual(text) for text in truths)
     if isinstance(typical, float):
         return resolution
+    if edit is not None:
+        return max(resolution, typical)
     return min(max(resolution, typical), _fraction(LOSSLESS_FLOOR))
 
 
 def thresholds(controls: ControlSet, protocol: Protocol) -> Thresholds:
     """Compute the thresholds of a control set."""
     truths = [control.truth for control in controls.controls]
-    threshold = reached_threshold(truths, protocol, family=controls.kind.family)
+    kind = controls.kind
+    threshold = reached_threshold(truths, protocol, family=kind.family, edit=kind.edit)
     finite = [Fraction(text) for text in truths if text is not None]
-    base = LOSSLESS_FLOOR if controls.kind.family == "lossless" else Fraction(0)
+    base = LOSSLESS_FLOOR if kind.family == "lossless" else Fraction(0)
     # One left out could be the largest: deleting anything must never improve a finding.
     measured = controls.mismatches if complete_mismatches(controls, protocol) else ()
     return Thresholds(
@@ -133,8 +144,9 @@ def decide(
     cautions: Sequence[str],
     model_digest: str,
     pixel_for_pixel: bool,
+    handled: Sequence[HandledSearch] = (),
 ) -> Finding:
-    """Apply the rule.
+    """Apply the rule, to every family of handling: each has to exclude on its own.
 
     Args:
         protocol: the frozen preset.
@@ -143,31 +155,64 @@ def decide(
         cautions: facts about the file that forbid `excluded`.
         model_digest: named in the sentence.
         pixel_for_pixel: whether the best latent's quantised output equals the file.
+        handled: the further families, in order.
 
     """
+    searches = [(controls, restarts), *((one.controls, one.restarts) for one in handled)]
+    judged = [_judged(protocol, *search, cautions) for search in searches]
+    hit = next((number for number, one in enumerate(judged) if one.reached), None)
+    failed = [
+        f"{one.edit}: {gate.reason}" if one.edit else gate.reason
+        for one in (each.finding for each in judged)
+        for gate in one.gates
+        if not gate.passed
+    ]
+    verdict: Verdict = "reached" if hit is not None else "inconclusive" if failed else "excluded"
+    exact = hit is not None and pixel_for_pixel and searches[hit][0].kind.edit is None
+    found = None if hit is None else judged[hit]
+    return Finding(
+        verdict=verdict,
+        tier="calibrated" if hit is None else "reached",
+        sentence=finding_sentence(
+            verdict,
+            kind=controls.kind,
+            edits=[one.controls.kind.edit for one in handled if one.controls.kind.edit],
+            reached=None if hit is None else searches[hit][0].kind.edit,
+            model_digest=model_digest,
+            protocol=protocol,
+            pixel_for_pixel=exact,
+            failed=failed,
+        ),
+        families=tuple(one.finding for one in judged),
+        reached=Reached(restart=found.best.index, family=hit or None, pixel_for_pixel=exact)
+        if found and found.best
+        else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One family's numbers, and whether its best restart re-generates the picture."""
+
+    finding: FamilyFinding
+    best: RestartRecord | None
+    reached: bool
+
+
+def _judged(
+    protocol: Protocol,
+    controls: ControlSet,
+    restarts: Sequence[RestartRecord],
+    cautions: Sequence[str],
+) -> _Judged:
     limits = thresholds(controls, protocol)
     finite = [(order_of(r.residual), r.index, r) for r in restarts if r.residual is not None]
     best = min(finite)[2] if finite else None
     statistic = residual(best.residual) if best else Infinite
-    reached = statistic <= limits.threshold
+    # An edit's threshold is its noise, and that may be more than the rounding of a pixel.
+    most = min(limits.threshold, _fraction(LOSSLESS_FLOOR))
     family = _family(protocol, controls, restarts, cautions, limits, statistic)
-    excluded = not reached and all(gate.passed for gate in family.gates)
-    verdict: Verdict = "reached" if reached else "excluded" if excluded else "inconclusive"
-    exact = reached and pixel_for_pixel
-    return Finding(
-        verdict=verdict,
-        tier="reached" if reached else "calibrated",
-        sentence=finding_sentence(
-            verdict,
-            kind=controls.kind,
-            model_digest=model_digest,
-            protocol=protocol,
-            pixel_for_pixel=exact,
-            failed=[gate.reason for gate in family.gates if not gate.passed],
-        ),
-        families=(family,),
-        reached=Reached(restart=best.index, pixel_for_pixel=exact) if reached and best else None,
-    )
+    return _Judged(family, best, statistic <= most)
 
 
 def _family(
@@ -209,7 +254,7 @@ def _family(
         _gate(
             "complete-search",
             _complete(restarts, protocol),
-            f"{_finished(restarts)} of {protocol.restarts} restarts ended with a finite residual",
+            f"{_finished(restarts)} of {protocol.searches} restarts ended with a finite residual",
         ),
         _gate(
             "file-history",
@@ -219,6 +264,7 @@ def _family(
     )
     return FamilyFinding(
         family=controls.kind.family,
+        edit=controls.kind.edit,
         n=n,
         k=k,
         alpha=protocol.alpha,
@@ -244,7 +290,7 @@ def _finished(restarts: Sequence[RestartRecord]) -> int:
 
 
 def _complete(restarts: Sequence[RestartRecord], protocol: Protocol) -> bool:
-    return len(restarts) == protocol.restarts == _finished(restarts)
+    return len(restarts) == protocol.searches == _finished(restarts)
 
 
 def _wire(value: Residual) -> str | None:

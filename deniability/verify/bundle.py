@@ -32,11 +32,12 @@ from deniability.verify.exclusion import ReadExclusion, read_exclusion
 from deniability.verify.follows import check_residual, equal, short
 from deniability.verify.parse import parse_predicate
 from deniability.verify.timestamps import Times
-from deniability.verify.trace import check_trace, leaves_of
+from deniability.verify.trace import Trace, check_trace, leaves_of
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.beacon import Beacon, round_time
 from deniability.wire.controls import Control, ControlSet
 from deniability.wire.exclusion import Exclusion
+from deniability.wire.families import kinds_of
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
@@ -100,14 +101,15 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
     _check_model(exclusion.model, where)
     _check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
     _check_accused(exclusion, where)
-    check_controls(
-        exclusion.controls,
-        exclusion.model,
-        exclusion.protocol,
-        dimension=exclusion.generator.dimension,
-        beacon=exclusion.beacon,
-        where=where,
-    )
+    for controls in (exclusion.controls, *(one.controls for one in exclusion.handled or ())):
+        check_controls(
+            controls,
+            exclusion.model,
+            exclusion.protocol,
+            dimension=exclusion.generator.dimension,
+            beacon=exclusion.beacon,
+            where=where,
+        )
     _check_trace(exclusion, read.trace, where)
     _check_finding(exclusion, where)
     chain = _check_chain(exclusion, signed, trust, where)
@@ -191,11 +193,17 @@ def _check_accused(exclusion: Exclusion, where: str) -> None:
     accused, spec = exclusion.accused, exclusion.generator
     kind = accused.kind
     equal("controls.kind", kind, exclusion.controls.kind, where)
-    equal("accused.kind (size)", (kind.height, kind.width), (accused.height, accused.width), where)
+    equal("accused.kind (size)", kind.file_size, (accused.height, accused.width), where)
     _check_kind(kind, spec, "accused.kind", where)
     equal("accused.kind.channels", accused.channels, kind.channels, where)
     if kind.family not in exclusion.protocol.families:
         equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
+    expected = kinds_of(exclusion.protocol, kind.stored, height=spec.height, width=spec.width)
+    handled = [one.controls.kind for one in exclusion.handled or ()]
+    equal("handled (count)", len(expected) - 1, len(handled), where)
+    for number, (wanted, found) in enumerate(zip(expected, (kind, *handled), strict=True)):
+        field = f"handled.{number - 1}.controls.kind" if number else "accused.kind"
+        equal(field, wanted, found, where)
     equal("scope", scope_of(exclusion), exclusion.scope, where)
 
 
@@ -205,6 +213,7 @@ def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
         exclusion.accused.kind,
         chained=exclusion.registration.chain is not None,
         beacon=exclusion.beacon is not None,
+        edits=[one.controls.kind.edit for one in exclusion.handled or () if one.controls.kind.edit],
     )
 
 
@@ -239,7 +248,9 @@ def check_controls(
     equal("controls.solver", protocol.solver(dimension), controls.solver, where)
     equal("controls (count)", protocol.controls, len(controls.controls), where)
     truths = [control.truth for control in controls.controls]
-    threshold = reached_threshold(truths, protocol, family=controls.kind.family)
+    threshold = reached_threshold(
+        truths, protocol, family=controls.kind.family, edit=controls.kind.edit
+    )
     for index, control in enumerate(controls.controls):
         field = f"controls.controls.{index}"
         equal(f"{field}.index", index, control.index, where)
@@ -276,9 +287,18 @@ def _check_search(
 
 def _check_trace(exclusion: Exclusion, trace: bytes, where: str) -> None:
     # Step 11: every restart is there, from its derived seed, and the root commits to all.
-    check_trace(exclusion, where)
+    families, handled = exclusion.finding.families, exclusion.handled or ()
+    kind = exclusion.controls.kind
+    check_trace(Trace(exclusion, exclusion.restarts, kind, families[0].threshold), where)
     root = merkle_root(leaves_of(trace)).hex()
     equal("traceRoot", root, exclusion.trace_root, where)
+    # With another number of families the finding is not the one that follows: step 12 says so.
+    for number, (one, family) in enumerate(zip(handled, families[1:], strict=False)):
+        field, kind = f"handled.{number}", one.controls.kind
+        threshold = family.threshold
+        check_trace(Trace(exclusion, one.restarts, kind, threshold, f"{field}.restarts"), where)
+        leaves = [canonical_json(restart.to_wire()) for restart in one.restarts]
+        equal(f"{field}.traceRoot", merkle_root(leaves).hex(), one.trace_root, where)
 
 
 def _check_finding(exclusion: Exclusion, where: str) -> None:
@@ -291,6 +311,7 @@ def _check_finding(exclusion: Exclusion, where: str) -> None:
         cautions=exclusion.accused.cautions,
         model_digest=exclusion.model.digest,
         pixel_for_pixel=claimed.reached is not None and claimed.reached.pixel_for_pixel,
+        handled=exclusion.handled or (),
     )
     if claimed == computed:
         return

@@ -6,30 +6,54 @@ made that name what is wrong.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from deniability.verify.follows import check_residual, equal
 from deniability.wire.exclusion import Exclusion, RestartRecord
+from deniability.wire.observation import ObservationKind
 from deniability.wire.numbers import order_of
-from deniability.wire.roles import label_rank, restart_seeds, start_kind
+from deniability.wire.roles import label_rank, restart_seeds, searched_as, start_kind
 
 
-def check_trace(exclusion: Exclusion, where: str) -> None:
+@dataclass(frozen=True)
+class Trace:
+    """All restarts of one search, and what they must follow from.
+
+    Attributes:
+        exclusion: whose search it is.
+        restarts: as recorded.
+        kind: what the accused file was taken for.
+        threshold: at or below which a restart ends the search.
+        field: name of the restarts' field.
+
+    """
+
+    exclusion: Exclusion
+    restarts: tuple[RestartRecord, ...]
+    kind: ObservationKind
+    threshold: str
+    field: str = "restarts"
+
+
+def check_trace(trace: Trace, where: str) -> None:
     """Check number, order, seeds, starts and outcomes of the restarts.
 
     Raises:
         CommitmentError: one is missing, repeated, out of order, or not as it follows.
 
     """
-    equal("restarts (count)", exclusion.protocol.restarts, len(exclusion.restarts), where)
+    exclusion = trace.exclusion
+    equal(f"{trace.field} (count)", exclusion.protocol.searches, len(trace.restarts), where)
     seeds = restart_seeds(
         exclusion.model,
         exclusion.protocol.digest,
-        exclusion.accused.file.sha256,
-        len(exclusion.restarts),
+        searched_as(exclusion.accused.file.sha256, trace.kind),
+        len(trace.restarts),
     )
-    if not _all_follow(exclusion, seeds):
-        _check_each(exclusion, seeds, where)
-        _check_stop_order(exclusion, where)
-    _check_label_order(exclusion, where)
+    if not _all_follow(trace, seeds):
+        _check_each(trace, seeds, where)
+        _check_stop_order(trace, where)
+    _check_label_order(trace, where)
 
 
 def leaves_of(trace: bytes) -> list[bytes]:
@@ -40,13 +64,13 @@ def leaves_of(trace: bytes) -> list[bytes]:
     return [b"{%s}" % inner for inner in trace[2:-2].split(b"},{")]
 
 
-def _all_follow(exclusion: Exclusion, seeds: list[str]) -> bool:
+def _all_follow(trace: Trace, seeds: list[str]) -> bool:
     """Tell whether `_check_each` and `_check_stop_order` have nothing to refuse."""
-    encoder, labels = exclusion.encoder is not None, exclusion.generator.label_count
-    least = order_of(exclusion.protocol.resolution)
-    threshold = order_of(exclusion.finding.families[0].threshold)
+    encoder, labels = trace.exclusion.encoder is not None, trace.exclusion.generator.label_count
+    least = order_of(trace.exclusion.protocol.resolution)
+    threshold = order_of(trace.threshold)
     done = False
-    for index, (restart, seed) in enumerate(zip(exclusion.restarts, seeds, strict=True)):
+    for index, (restart, seed) in enumerate(zip(trace.restarts, seeds, strict=True)):
         if (
             restart.index != index
             or restart.seed != seed
@@ -75,15 +99,15 @@ def _all_follow(exclusion: Exclusion, seeds: list[str]) -> bool:
     return True
 
 
-def _check_each(exclusion: Exclusion, seeds: list[str], where: str) -> None:
-    encoder, labels = exclusion.encoder is not None, exclusion.generator.label_count
-    for index, (restart, seed) in enumerate(zip(exclusion.restarts, seeds, strict=True)):
-        field = f"restarts.{index}"
+def _check_each(trace: Trace, seeds: list[str], where: str) -> None:
+    encoder, labels = trace.exclusion.encoder is not None, trace.exclusion.generator.label_count
+    for index, (restart, seed) in enumerate(zip(trace.restarts, seeds, strict=True)):
+        field = f"{trace.field}.{index}"
         equal(f"{field}.index", index, restart.index, where)
         equal(f"{field}.seed", seed, restart.seed, where)
         kind = start_kind(index, encoder=encoder, labels=labels)
         equal(f"{field}.start", kind, restart.start, where)
-        check_residual(restart.residual, exclusion.protocol, f"{field}.residual", where)
+        check_residual(restart.residual, trace.exclusion.protocol, f"{field}.residual", where)
         _check_outcome(restart, field, where)
 
 
@@ -98,12 +122,12 @@ def _check_outcome(restart: RestartRecord, field: str, where: str) -> None:
         equal(f"{field}.latent", True, restart.latent is not None, where)
 
 
-def _check_stop_order(exclusion: Exclusion, where: str) -> None:
+def _check_stop_order(trace: Trace, where: str) -> None:
     """Restarts run in index order up to the first that reaches the threshold."""
-    threshold = order_of(exclusion.finding.families[0].threshold)
+    threshold = order_of(trace.threshold)
     done = False
-    for index, restart in enumerate(exclusion.restarts):
-        field = f"restarts.{index}.stop"
+    for index, restart in enumerate(trace.restarts):
+        field = f"{trace.field}.{index}.stop"
         equal(f"{field} (after a reached one)", done, restart.stop == "notRun", where)
         if restart.stop != "notRun":
             reached = restart.residual is not None and order_of(restart.residual) <= threshold
@@ -111,15 +135,15 @@ def _check_stop_order(exclusion: Exclusion, where: str) -> None:
             done = done or reached
 
 
-def _check_label_order(exclusion: Exclusion, where: str) -> None:
+def _check_label_order(trace: Trace, where: str) -> None:
     """Every label gets its turns: restarts of one rank try one label, those of two ranks two."""
-    count, encoder = exclusion.generator.label_count, exclusion.encoder is not None
-    if count == 1 and all(restart.label is None for restart in exclusion.restarts):
+    count, encoder = trace.exclusion.generator.label_count, trace.exclusion.encoder is not None
+    if count == 1 and all(restart.label is None for restart in trace.restarts):
         return
     turns: dict[int, int] = {}
     tried: set[int] = set()
-    for index, restart in enumerate(exclusion.restarts):
-        field = f"restarts.{index}.label"
+    for index, restart in enumerate(trace.restarts):
+        field = f"{trace.field}.{index}.label"
         if count == 1 or restart.stop == "notRun":
             equal(field, None, restart.label, where)
             continue

@@ -52,6 +52,44 @@ EditName = Literal[
 ]
 EDITS: tuple[EditName, ...] = get_args(EditName)
 
+#: In words, with the bins.
+WORDS: dict[EditName, str] = {
+    "other-rounding": "rounded otherwise",
+    "bfloat16": "computed in bfloat16",
+    "float16": "computed in float16",
+    "tf32": "computed in TF32",
+    "mirrored": "mirrored",
+    "shifted": "shifted by up to 2 pixels (bicubic)",
+    "cropped": "cropped by up to a fifth of each side and enlarged (bicubic)",
+    "rotated": "rotated by up to 5 degrees (bicubic)",
+    "tone": "changed in brightness (24 steps), contrast (a fifth) and gamma (0.8 to 1.25)",
+    "colour": "changed in colour balance (a tenth) and saturation (0.7 to 1.3)",
+    "blurred-box": "blurred by repeated boxes (radius 0.3 to 1.5)",
+    "blurred-gaussian": "blurred by a Gaussian (radius 0.3 to 1.5)",
+    "noisy": "with Gaussian noise (deviation 1 to 4 steps)",
+    "palette": "reduced to 256 colours",
+    "jpeg-444-30-49": "decoded from a JPEG (4:4:4, quality 30 to 49)",
+    "jpeg-444-50-69": "decoded from a JPEG (4:4:4, quality 50 to 69)",
+    "jpeg-444-70-84": "decoded from a JPEG (4:4:4, quality 70 to 84)",
+    "jpeg-444-85-95": "decoded from a JPEG (4:4:4, quality 85 to 95)",
+    "jpeg-420-30-49": "decoded from a JPEG (4:2:0, quality 30 to 49)",
+    "jpeg-420-50-69": "decoded from a JPEG (4:2:0, quality 50 to 69)",
+    "jpeg-420-70-84": "decoded from a JPEG (4:2:0, quality 70 to 84)",
+    "jpeg-420-85-95": "decoded from a JPEG (4:2:0, quality 85 to 95)",
+    "jpeg-other-encoder": "decoded from a JPEG of another encoder (quality 30 to 95)",
+    "webp-30-59": "decoded from a lossy WebP (quality 30 to 59)",
+    "webp-60-95": "decoded from a lossy WebP (quality 60 to 95)",
+    "halved": "scaled to between half and three quarters and back",
+    "reduced": "scaled to between three quarters and 0.97 and back",
+    "enlarged": "scaled to between 1.03 and twice and back",
+    "resized-nearest": "resized to this file's size (nearest pixel)",
+    "resized-bilinear": "resized to this file's size (bilinear)",
+    "resized-bicubic": "resized to this file's size (bicubic)",
+    "resized-lanczos": "resized to this file's size (Lanczos)",
+    "cut-out": "cut to this file's size",
+    "framed": "framed to this file's size",
+}
+
 #: What a picture of another size can have been through; all the others keep the size.
 RESIZING: tuple[EditName, ...] = (
     "resized-nearest",

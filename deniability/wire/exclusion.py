@@ -9,6 +9,7 @@ from pydantic import Field
 from deniability.wire.base import DecimalString, PlainDecimal, Sha256Hex, Text, Timestamp, WireModel
 from deniability.wire.beacon import Beacon
 from deniability.wire.controls import ControlSet, Count
+from deniability.wire.edits import EditName
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Family, Protocol
@@ -94,7 +95,8 @@ class FamilyFinding(WireModel):
     """The rule's numbers for one family of handling; every one is recomputed by verifiers.
 
     Attributes:
-        family: of handling.
+        family: of the file's cell.
+        edit: what the output went through before; absent if nothing.
         n: controls.
         k: controls with residual >= the accused's.
         alpha, upper_bound: the bound on P(S >= s_x), rounded up, and its limit.
@@ -111,6 +113,7 @@ class FamilyFinding(WireModel):
     """
 
     family: Family
+    edit: EditName | None = None
     n: Count
     k: Count
     alpha: PlainDecimal
@@ -131,11 +134,13 @@ class Reached(WireModel):
 
     Attributes:
         restart: whose best latent it is.
+        family: in which of the finding's families, absent for the first.
         pixel_for_pixel: whether its output, quantised, equals the accused pixels everywhere.
 
     """
 
     restart: Count
+    family: Annotated[int, Field(ge=1, le=63)] | None = None
     pixel_for_pixel: bool
 
 
@@ -164,6 +169,21 @@ class RegistrationReference(WireModel):
     chain: Base64Text | None = None
 
 
+class HandledSearch(WireModel):
+    """The search for the picture as an output that was handled in one more way.
+
+    Attributes:
+        controls: own outputs handled so; their kind names the edit.
+        restarts: the whole trace on the accused, in index order.
+        trace_root: Merkle root (hex) over the restarts' canonical JSON.
+
+    """
+
+    controls: ControlSet
+    restarts: tuple[RestartRecord, ...]
+    trace_root: Sha256Hex
+
+
 class Exclusion(WireModel):
     """The predicate; its statement's only subject is the accused file.
 
@@ -177,6 +197,7 @@ class Exclusion(WireModel):
         controls: the set used.
         restarts: the whole trace on the accused, in index order.
         trace_root: Merkle root (hex) over the restarts' canonical JSON.
+        handled: further families of handling, in the protocol's order.
         latents: sidecar with all latents and the encoder.
         environment, created_at: for the record.
 
@@ -195,6 +216,7 @@ class Exclusion(WireModel):
     controls: ControlSet
     restarts: tuple[RestartRecord, ...]
     trace_root: Sha256Hex
+    handled: Annotated[tuple[HandledSearch, ...], Field(min_length=1, max_length=63)] | None = None
     latents: FileDescriptor
     environment: Environment
     created_at: Timestamp

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from deniability.crypto.digest import sha256_hex
 from deniability.crypto.seeds import derive_seed, derive_seeds
 from deniability.wire.beacon import Beacon
+from deniability.wire.observation import ObservationKind
 from deniability.wire.registration import ModelDescriptor
 
 #: Where a restart begins.
@@ -66,6 +68,16 @@ def mismatch_seed(
         beacon=_value(beacon),
         index=index,
     )
+
+
+def searched_as(picture: str, kind: ObservationKind) -> str:
+    """Name what is searched for in restarts' seeds: a file, and what it is taken for.
+
+    The sha256 of the file for unedited outputs; with the kind's digest mixed in for an edit.
+    """
+    if kind.edit is None:
+        return picture
+    return sha256_hex(f"{picture} {kind.digest()}".encode())
 
 
 def restart_seed(model: ModelDescriptor, protocol: str, picture: str, index: int) -> bytes:

@@ -1,0 +1,36 @@
+"""Which families of handling a protocol has searched for a given file."""
+
+from __future__ import annotations
+
+from deniability.wire.edits import applies
+from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import Protocol
+
+
+def kinds_of(
+    protocol: Protocol, stored: ObservationKind, *, height: int, width: int
+) -> tuple[ObservationKind, ...]:
+    """Return the kinds of a file, in order; the first is that of the predicate's own fields.
+
+    Args:
+        protocol: the preset.
+        stored: the file's kind, whatever its size, as of an unedited output.
+        height: of the model's outputs.
+        width: of the model's outputs.
+
+    Returns:
+        Unedited, if the file has the model's size; then each edit that applies. None for a file of
+        another size under a preset without edits for it.
+
+    """
+    model = (height, width)
+    colour = stored.model_channels == 3
+    edits = [
+        name
+        for name in protocol.edits or ()
+        if applies(name, model=model, file=stored.file_size, colour=colour)
+    ]
+    unedited = [None] if stored.file_size == model else []
+    return tuple(
+        stored.edited(name, height=height, width=width) for name in (*unedited, *edits)
+    )
