@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deniability.evidence.mismatch import measure_mismatches
+from deniability.evidence.mismatch import measure_mismatches, other_pictures
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Progress
 from deniability.evidence.restarts import RestartLog
@@ -19,6 +19,7 @@ from deniability.evidence.tensors import latent_digest
 from deniability.generators.entropy import latents_from_seed
 from deniability.imaging.handling import Handling, Observations, Pixels
 from deniability.imaging.residual import cell_residual, mean_squared
+from deniability.inversion.edited import searched
 from deniability.inversion.engine import Engine
 from deniability.inversion.executor import Executor
 from deniability.inversion.solution import Restart, Stop, Trace
@@ -59,14 +60,35 @@ def own_pictures(procedure: Procedure, latents: Tensor) -> Pixels:
     return pictures
 
 
+def control_observations(
+    procedure: Procedure, handling: Handling, latents: Tensor, seeds: list[bytes]
+) -> Observations:
+    """Make the outputs of latents `N x d`, handle them by their seeds, and observe them."""
+    way = handling.way
+    if way is None:
+        pictures = own_pictures(procedure, latents)
+    else:
+        parts = [
+            other_pictures(procedure.generator, latents[rows], way, seeds[rows])
+            for rows in (slice(i, i + _PICTURES) for i in range(0, len(latents), _PICTURES))
+        ]
+        pictures = np.concatenate(parts)
+    return handling.controls(pictures, seeds)
+
+
+def true_numbers(handling: Handling, latents: Tensor, seeds: list[bytes]) -> Tensor:
+    """Return what a search looks for in controls: `N x (d + q)`."""
+    return torch.cat([latents, handling.parameters(seeds)], dim=1)
+
+
 def statistic_at(
     procedure: Procedure, handling: Handling, observations: Observations, latents: Tensor
 ) -> list[float | None]:
-    """Return the statistic of each observation at a given latent `N x d`; None if not finite.
+    """Return the statistic of each observation at given numbers `N x (d + q)`; None if not finite.
 
     It is rounded as it is recorded, and below the protocol's resolution it is 0.
     """
-    generator = procedure.generator
+    generator = searched(procedure.generator, handling)
     resolution = float(procedure.protocol.resolution)
     values: list[float | None] = []
     for start in range(0, len(latents), _PICTURES):
@@ -118,14 +140,17 @@ def calibrate(
     seeds, latents = control_latents(procedure, handling.kind)
     name = f"controls-{handling.kind.digest()[:16]}"
     chunk = _chunk(handling, procedure)
-    truths = _truths(procedure, handling, latents, chunk)
+    truths = _truths(procedure, handling, latents, seeds, chunk)
     threshold = reached_threshold(
-        [_wire(value) for value in truths], procedure.protocol, family=handling.kind.family
+        [_wire(value) for value in truths],
+        procedure.protocol,
+        family=handling.kind.family,
+        edit=handling.kind.edit,
     )
     log = RestartLog(state, name)
     progress.phase("inverting controls", procedure.protocol.controls)
     engine = procedure.engine(handling, threshold, batch_limit=batch_limit)
-    traces = _search(procedure, engine, latents, log, progress, executor)
+    traces = _search(procedure, engine, (latents, seeds), log, progress, executor)
     controls = tuple(
         _control(index, seed, truth, trace)
         for index, (seed, truth, trace) in enumerate(zip(seeds, truths, traces, strict=True))
@@ -141,36 +166,39 @@ def calibrate(
             controls=controls,
             mismatches=mismatches,
         ),
-        torch.stack([_best_latent(trace, procedure.generator.dimension) for trace in traces]),
+        torch.stack([_best_latent(trace, engine.generator.dimension) for trace in traces]),
     )
 
 
 def _chunk(handling: Handling, procedure: Procedure) -> int:
     """How many controls' observations are held at once."""
     kind = handling.kind
-    one = 4 * 4 * kind.height * kind.width * 3
+    one = 4 * 4 * kind.file_size[0] * kind.file_size[1] * 3
     return max(16, min(procedure.protocol.controls, _CHUNK_BYTES // one))
 
 
 def _truths(
-    procedure: Procedure, handling: Handling, latents: Tensor, chunk: int
+    procedure: Procedure, handling: Handling, latents: Tensor, seeds: list[bytes], chunk: int
 ) -> list[float | None]:
     truths: list[float | None] = []
-    for part in latents.split(chunk):  # type: ignore[no-untyped-call]
-        observations = handling.save(own_pictures(procedure, part))
-        truths += statistic_at(procedure, handling, observations, part)
+    for start in range(0, len(latents), chunk):
+        part, drawn = latents[start : start + chunk], seeds[start : start + chunk]
+        observations = control_observations(procedure, handling, part, drawn)
+        numbers = true_numbers(handling, part, drawn)
+        truths += statistic_at(procedure, handling, observations, numbers)
     return truths
 
 
 def _search(
     procedure: Procedure,
     engine: Engine,
-    latents: Tensor,
+    drawn: tuple[Tensor, list[bytes]],
     log: RestartLog,
     progress: Progress,
     executor: Executor | None,
 ) -> list[Trace]:
-    """Search the controls with these true latents."""
+    """Search the controls with these true latents and seeds."""
+    latents, seeds = drawn
     protocol, model, handling = procedure.protocol, procedure.model, engine.handling
     digest, kind = protocol.digest, handling.kind.digest()
     ended = {target for (target, _), restart in log.known.items() if restart.stop is Stop.REACHED}
@@ -184,7 +212,9 @@ def _search(
         engine,
         Targets(
             len(latents),
-            lambda start, stop: handling.save(own_pictures(procedure, latents[start:stop])),
+            lambda start, stop: control_observations(
+                procedure, handling, latents[start:stop], seeds[start:stop]
+            ),
         ),
         lambda target, index: control_restart_seed(
             model, digest, kind, target * protocol.restarts + index, beacon=procedure.beacon

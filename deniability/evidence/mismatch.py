@@ -48,18 +48,20 @@ def measure_mismatches(
     ]
     spec = procedure.generator.spec
     latents = torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
+    numbers = torch.cat([latents, handling.parameters(seeds)], dim=1)
     ways = mismatch_ways(handling.kind.family)
     progress.phase("measuring what another serving stack would change", len(ways))
     engine = procedure.engine(handling, threshold)
     measured: list[Mismatch] = []
     for done, way in enumerate(ways, start=1):
         pictures = other_pictures(procedure.generator, latents, way, seeds)
+        handled = handling.edited(pictures, seeds)
         observations = (
-            _by_other_encoder(handling, pictures)
+            _by_other_encoder(handling, handled)
             if way == "other-encoder"
-            else handling.save(pictures)
+            else handling.save(handled)
         )
-        restarts = engine.from_latents(observations, latents)
+        restarts = engine.from_latents(observations, numbers)
         measured += [
             Mismatch(
                 way=way,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +34,7 @@ from deniability.evidence.subject import describe_environment, now
 from deniability.evidence.tensors import describe_bytes, latent_digest, write_tensors
 from deniability.generators.base import Generator
 from deniability.imaging.decode import Picture, decode_picture
-from deniability.imaging.handling import STEPS
+from deniability.imaging.handling import STEPS, Handling, Observations
 from deniability.imaging.observation import Observed, observe
 from deniability.inversion.executor import Executor
 from deniability.inversion.solution import Restart, Stop, Trace
@@ -42,18 +43,22 @@ from deniability.stats.verdict import decide, thresholds
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
+from deniability.wire.edits import WORDS
 from deniability.wire.exclusion import (
     EXCLUSION_TYPE,
     Accused,
     Exclusion,
+    HandledSearch,
     RegistrationReference,
     RestartRecord,
 )
+from deniability.wire.families import edits_of
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.numbers import decimal_string
+from deniability.wire.protocol import Protocol
 from deniability.wire.registration import FileDescriptor
-from deniability.wire.roles import restart_seed
+from deniability.wire.roles import restart_seed, searched_as
 
 #: Largest accused file that is read, bytes.
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -77,6 +82,19 @@ class Exhibit:
     picture: Picture
     observed: Observed
 
+    @property
+    def families(self) -> tuple[tuple[Handling, Observations], ...]:
+        """The file as each of the protocol's families of handling takes it."""
+        return (self.observed.handling, self.observed.observations), *self.observed.further
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One family of handling: its controls, and every restart on the accused."""
+
+    calibrated: CalibratedSet
+    trace: Trace
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -96,13 +114,20 @@ class Proof:
     trace: Trace
 
 
-def read_exhibit(path: Path, generator: Generator, *, called: str | None = None) -> Exhibit:
+def read_exhibit(
+    path: Path,
+    generator: Generator,
+    *,
+    called: str | None = None,
+    protocol: Protocol | None = None,
+) -> Exhibit:
     """Read an accused file and observe it in a model's output format.
 
     Args:
         path: the file.
         generator: the model.
         called: the name that it had when it was received, if another.
+        protocol: whose families of handling are looked for; None for unedited outputs only.
 
     Raises:
         InputError: there is no such file, or it is too large.
@@ -121,6 +146,7 @@ def read_exhibit(path: Path, generator: Generator, *, called: str | None = None)
         where=str(path),
         rounding=spec.rounding,
         device=generator.device,
+        protocol=protocol,
     )
     plain = (c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path.name)
     name = called or "".join(plain)
@@ -161,27 +187,35 @@ def prove(
     """
     report = progress or Silent()
     procedure = opened.procedure
-    exhibit = read_exhibit(image, procedure.generator)
+    exhibit = read_exhibit(image, procedure.generator, protocol=procedure.protocol)
     check_writable(output)
     check_reproduction(procedure, opened.pictures)
     identity = sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
     with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
-        calibrated = controls_for(
-            opened,
-            exhibit.observed.handling,
-            folder=cache or default_cache_folder(),
-            state=state,
-            progress=report,
-            batch_limit=batch_limit,
-            executor=executor,
-        )
-        trace = _search(exhibit, opened, calibrated, state, report, batch_limit, executor)
-        trace = polished(trace, exhibit, opened)
+        searches = []
+        for handling, observations in exhibit.families:
+            calibrated = controls_for(
+                opened,
+                handling,
+                folder=cache or default_cache_folder(),
+                state=state,
+                progress=report,
+                batch_limit=batch_limit,
+                executor=executor,
+            )
+            trace = _search(
+                exhibit,
+                opened,
+                (handling, observations, calibrated),
+                state,
+                report,
+                batch_limit,
+                executor,
+            )
+            searches.append(Searched(calibrated, polished(trace, exhibit, opened, handling)))
         side = sidecar_path(output)
-        data = write_tensors(side, _tensors(opened, calibrated, trace))
-        exclusion = _exclusion(
-            exhibit, opened, calibrated, trace, describe_bytes(side.name, data), chain
-        )
+        data = write_tensors(side, _tensors(opened, searches))
+        exclusion = _exclusion(exhibit, opened, searches, describe_bytes(side.name, data), chain)
         raw = sign_statement(
             exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
         )
@@ -192,13 +226,13 @@ def prove(
             where=str(output),
         )
         state.remove()
-    return Proof(output, verified, exhibit, trace)
+    return Proof(output, verified, exhibit, searches[0].trace)
 
 
 def _search(
     exhibit: Exhibit,
     opened: OpenRegistration,
-    calibrated: CalibratedSet,
+    family: tuple[Handling, Observations, CalibratedSet],
     state: RunState,
     report: Progress,
     batch_limit: int | None,
@@ -206,15 +240,21 @@ def _search(
 ) -> Trace:
     procedure = opened.procedure
     protocol, model = procedure.protocol, procedure.model
+    handling, observations, calibrated = family
     limits = thresholds(calibrated.controls, protocol)
-    log = RestartLog(state, "accused")
-    report.phase("searching for the accused picture", protocol.restarts)
+    edit = handling.kind.edit
+    log = RestartLog(state, "accused" if edit is None else f"accused-{edit}")
+    report.phase(
+        "searching for the accused picture" + ("" if edit is None else f", {WORDS[edit]}"),
+        protocol.searches,
+    )
 
-    engine = procedure.engine(exhibit.observed.handling, limits.threshold, batch_limit=batch_limit)
+    engine = procedure.engine(handling, limits.threshold, batch_limit=batch_limit)
+    picture = searched_as(exhibit.file.sha256, handling.kind)
     (trace,) = search(
-        engine,
-        Targets.of(exhibit.observed.observations),
-        lambda _, index: restart_seed(model, protocol.digest, exhibit.file.sha256, index),
+        replace(engine, restarts=protocol.searches),
+        Targets.of(observations),
+        lambda _, index: restart_seed(model, protocol.digest, picture, index),
         log,
         executor=executor,
         on_step=lambda: report.advance(len(log.known), best=log.best),
@@ -222,14 +262,20 @@ def _search(
     return trace
 
 
-def polished(trace: Trace, exhibit: Exhibit, opened: OpenRegistration) -> Trace:
+def polished(trace: Trace, exhibit: Exhibit, opened: OpenRegistration, handling: Handling) -> Trace:
     """Refine the latent that reached the picture, so that it re-generates the file exactly.
 
     Only for `reached`: the search stopped at the threshold, which can leave single pixels a
-    fraction of a step outside. Aiming at the middle of the cell brings them in.
+    fraction of a step outside. Aiming at the middle of the cell brings them in. An edit is not
+    refined: its model is not what a program computes to the last step.
     """
     best = trace.best
-    if best is None or best.latent is None or best.stop is not Stop.REACHED:
+    if (
+        handling.kind.edit is not None
+        or best is None
+        or best.latent is None
+        or best.stop is not Stop.REACHED
+    ):
         return trace
     for inwards in _INWARDS:
         if is_pixel_for_pixel(opened.procedure.generator, exhibit, best):
@@ -266,20 +312,17 @@ def _refined(
 def _exclusion(
     exhibit: Exhibit,
     opened: OpenRegistration,
-    calibrated: CalibratedSet,
-    trace: Trace,
+    searches: Sequence[Searched],
     latents: FileDescriptor,
     chain: bytes | None,
 ) -> Exclusion:
     procedure, registration = opened.procedure, opened.verified.registration
     protocol, observed = procedure.protocol, exhibit.observed
-    restarts = tuple(
-        _record(
-            r,
-            restart_seed(procedure.model, protocol.digest, exhibit.file.sha256, r.index),
-            procedure.generator.spec,
-        )
-        for r in trace.restarts
+    calibrated, trace = searches[0].calibrated, searches[0].trace
+    restarts, *others = (_records(one, exhibit, opened) for one in searches)
+    handled = tuple(
+        HandledSearch(controls=one.calibrated.controls, restarts=records, trace_root=_root(records))
+        for one, records in zip(searches[1:], others, strict=True)
     )
     finding = decide(
         protocol=protocol,
@@ -288,11 +331,17 @@ def _exclusion(
         cautions=observed.cautions,
         model_digest=procedure.model.digest,
         pixel_for_pixel=is_pixel_for_pixel(procedure.generator, exhibit, trace.best),
+        handled=handled,
     )
     picture, kind = exhibit.picture, observed.handling.kind
     return Exclusion(
         finding=finding,
-        scope=scope_lines(kind, chained=chain is not None, beacon=procedure.beacon is not None),
+        scope=scope_lines(
+            kind,
+            chained=chain is not None,
+            beacon=procedure.beacon is not None,
+            edits=edits_of(handled),
+        ),
         accused=Accused(
             file=exhibit.file,
             format=picture.format,
@@ -317,10 +366,29 @@ def _exclusion(
         beacon=procedure.beacon,
         controls=calibrated.controls,
         restarts=restarts,
-        trace_root=merkle_root([canonical_json(r.to_wire()) for r in restarts]).hex(),
+        trace_root=_root(restarts),
+        handled=handled or None,
         latents=latents,
         environment=describe_environment(procedure.generator.device),
         created_at=now(),
+    )
+
+
+def _root(restarts: Sequence[RestartRecord]) -> str:
+    return merkle_root([canonical_json(r.to_wire()) for r in restarts]).hex()
+
+
+def _records(
+    one: Searched, exhibit: Exhibit, opened: OpenRegistration
+) -> tuple[RestartRecord, ...]:
+    procedure = opened.procedure
+    picture = searched_as(exhibit.file.sha256, one.calibrated.controls.kind)
+    digest = procedure.protocol.digest
+    return tuple(
+        _record(
+            r, restart_seed(procedure.model, digest, picture, r.index), procedure.generator.spec
+        )
+        for r in one.trace.restarts
     )
 
 
@@ -339,16 +407,18 @@ def _record(restart: Restart, seed: bytes, spec: GeneratorSpec) -> RestartRecord
     )
 
 
-def _tensors(
-    opened: OpenRegistration, calibrated: CalibratedSet, trace: Trace
-) -> dict[str, torch.Tensor]:
-    """Name the sidecar's tensors: `restarts` has a row for each restart that was run, in order."""
-    run = [r.latent for r in trace.restarts if r.latent is not None]
-    return encoder_tensors(opened.procedure) | {
-        "restarts": torch.stack(run),
-        "controls": calibrated.latents,
-        "pictures": opened.pictures,
-    }
+def _tensors(opened: OpenRegistration, searches: Sequence[Searched]) -> dict[str, torch.Tensor]:
+    """Name the sidecar's tensors: `restarts` has a row for each restart that was run, in order.
+
+    Those of further families begin with "handled", their number and a point.
+    """
+    tensors = encoder_tensors(opened.procedure) | {"pictures": opened.pictures}
+    for number, one in enumerate(searches):
+        prefix = f"handled.{number - 1}." if number else ""
+        run = [r.latent for r in one.trace.restarts if r.latent is not None]
+        tensors[f"{prefix}restarts"] = torch.stack(run)
+        tensors[f"{prefix}controls"] = one.calibrated.latents
+    return tensors
 
 
 def is_pixel_for_pixel(generator: Generator, exhibit: Exhibit, best: Restart | None) -> bool:
@@ -356,7 +426,7 @@ def is_pixel_for_pixel(generator: Generator, exhibit: Exhibit, best: Restart | N
 
     For a JPEG: whether it decodes to the same pixels after being saved with the file's tables.
     """
-    if best is None or best.latent is None:
+    if best is None or best.latent is None or exhibit.observed.handling.kind.edit is not None:
         return False
     with torch.no_grad():
         output = generator.quantise(generator(best.latent[None].to(generator.device)))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from deniability.errors import GeneratorError
-from deniability.imaging.draws import shake256_normal, shake256_uniform
+from deniability.imaging.draws import shake256_uniform
 from deniability.imaging.normal import Float64Array, normal_quantile
 from deniability.wire.generator import EntropySpec, GeneratorSpec, LatentPart
 

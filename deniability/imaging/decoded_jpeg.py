@@ -1,9 +1,9 @@
 """Pixels decoded from a JPEG and stored exactly: its cell is read from them again.
 
 Of the blocks that are whole, the luma coefficients of the decoded pixels lie near multiples of the
-quantiser's steps, off by the rounding of the pixels. Which quality the steps are of is estimated for
-each file, by the phases of the coefficients (`jpeg_traces`); own outputs go through the same. Chroma
-is compared only where it was not subsampled: what enlarged it again is not known.
+quantiser's steps, off by the rounding of the pixels. Which quality the steps are of is estimated
+for each file, by the phases of the coefficients (`jpeg_traces`); own outputs go through the same.
+Chroma is compared only where it was not subsampled: what enlarged it again is not known.
 """
 
 from __future__ import annotations

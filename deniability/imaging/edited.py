@@ -22,8 +22,10 @@ class EditedHandling(Handling):
 
     Coordinates that show what the edit put there, such as an uncovered border, are left out.
 
+    `save` and `indistinguishable` take pictures that are edited already.
+
     Attributes:
-        edit: what was done to the output; `save` takes edited outputs as given.
+        edit: what was done to the output.
 
     """
 
@@ -35,6 +37,7 @@ class EditedHandling(Handling):
     ) -> None:
         super().__init__(kind, device=stored.device)
         self.edit = edit
+        self.way = edit.way
         self._stored = stored
         self.base_floor: Fraction = stored.base_floor  # type: ignore[misc]
         self._shown = self._visible_coordinates()
@@ -60,13 +63,13 @@ class EditedHandling(Handling):
             observations.pixels,
         )
 
-    def controls(self, pictures: Pixels, seeds: list[bytes]) -> Observations:
-        """Edit own outputs by parameters drawn from their seeds, and store them."""
-        size = (self.kind.model_channels, *self.kind.file_size)
-        edited = np.zeros((len(pictures), *size), np.uint8)
+    def edited(self, pictures: Pixels, seeds: list[bytes]) -> Pixels:
+        """Edit own outputs by parameters drawn from their seeds: `N x C x H' x W'` uint8."""
+        self._check(pictures)
+        edited = np.zeros((len(pictures), self.kind.model_channels, *self.kind.file_size), np.uint8)
         for row, (picture, seed) in enumerate(zip(pictures, seeds, strict=True)):
             edited[row] = self.edit.apply(picture, self.edit.sample(seed), seed)
-        return self.save(edited)
+        return edited
 
     def indistinguishable(self, pictures: Pixels) -> dict[str, Observations]:
         """Store edited outputs by an encoder that the file cannot be told from."""

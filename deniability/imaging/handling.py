@@ -19,6 +19,7 @@ from torch import Tensor
 
 from deniability.errors import ImageError
 from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import MismatchWay
 
 #: Pictures as bytes, N x C x H x W.
 Pixels = npt.NDArray[np.uint8]
@@ -72,12 +73,14 @@ class Handling(ABC):
         device: where the operator's constants live.
         base_floor: smallest mean squared *bare-centre* residual rounding alone explains: the
             variance of the rounding error, (1/12)/127.5^2 for pixels.
+        way: how outputs are produced, where it is not as registered.
         slack: strip around the cell that counts as inside, 0.01 step, for float32.
 
     """
 
     base_floor: ClassVar[Fraction]
     slack: ClassVar[float] = 0.01 / STEPS
+    way: MismatchWay | None = None
 
     def __init__(self, kind: ObservationKind, *, device: torch.device | str = "cpu") -> None:
         self.kind = kind
@@ -109,10 +112,14 @@ class Handling(ABC):
 
         """
 
+    def edited(self, pictures: Pixels, seeds: list[bytes]) -> Pixels:
+        """Return own outputs as they are before they are stored; random parts come from seeds."""
+        del seeds
+        return pictures
+
     def controls(self, pictures: Pixels, seeds: list[bytes]) -> Observations:
         """Handle own outputs as this kind says; what is random in it comes from their seeds."""
-        del seeds
-        return self.save(pictures)
+        return self.save(self.edited(pictures, seeds))
 
     def parameters(self, seeds: list[bytes]) -> Tensor:
         """Return what a search moves beside the latent, `N x q` float32, as it was for controls."""
@@ -138,6 +145,10 @@ class Handling(ABC):
         moved = copy(self)
         moved.device = torch.device(device)
         return moved
+
+    def shown(self, observations: Observations) -> Observations:
+        """Return what a file says of an output that was handled so, from what it says itself."""
+        return observations
 
     def _check(self, pictures: Pixels) -> None:
         kind = self.kind

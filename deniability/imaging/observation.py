@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,7 +19,9 @@ from deniability.imaging.jpeg import JpegHandling, observe_jpeg
 from deniability.imaging.jpeg_traces import CAUTION, jpeg_quality_before
 from deniability.imaging.lossless import LosslessHandling
 from deniability.imaging.residual import cell_residual, mean_squared
+from deniability.wire.families import kinds_of
 from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import Protocol
 
 __all__ = [
     "Handling",
@@ -41,6 +44,7 @@ class Observed(NamedTuple):
         observations: one observation, on the CPU.
         cautions: facts that forbid `excluded`; the picture's own are among them.
         transforms: what was done on the way; the picture's own are among them.
+        further: the same file as an output that was edited before it was stored, by family.
 
     """
 
@@ -48,6 +52,7 @@ class Observed(NamedTuple):
     observations: Observations
     cautions: tuple[str, ...]
     transforms: tuple[str, ...]
+    further: tuple[tuple[Handling, Observations], ...] = ()
 
 
 def build_handling(kind: ObservationKind, *, device: torch.device | str = "cpu") -> Handling:
@@ -97,6 +102,7 @@ def observe(
     where: str,
     rounding: Rounding = "round",
     device: torch.device | str = "cpu",
+    protocol: Protocol | None = None,
 ) -> Observed:
     """Turn a decoded file into an operator and a cell, in a model's output format.
 
@@ -109,12 +115,16 @@ def observe(
         where: name of the file, for errors.
         rounding: how the deployment makes bytes of its output.
         device: where the handling's constants go.
+        protocol: whose families of handling are looked for; None for unedited outputs only.
 
     Raises:
-        ImageError: the file cannot be an unmodified output of such a model.
+        ImageError: the file cannot be an output of such a model, handled in one of these ways.
 
     """
-    if (picture.height, picture.width) != (height, width):
+    observed = _stored(picture, data, channels, where, rounding, device)
+    kind = observed.handling.kind
+    kinds = () if protocol is None else kinds_of(protocol, kind, height=height, width=width)
+    if not kinds and (picture.height, picture.width) != (height, width):
         raise ImageError(
             "the picture does not have the size of this model's outputs",
             where=where,
@@ -122,6 +132,35 @@ def observe(
             found=f"{picture.width} x {picture.height}",
             hint="Nothing is resized silently; resized pictures are not examined by this preset.",
         )
+    families = [build_handling(one, device=device) for one in kinds] or [observed.handling]
+    kept = [c for c in observed.cautions if not _examined(c, picture, kinds)]
+    return observed._replace(
+        handling=families[0],
+        observations=families[0].shown(observed.observations),
+        cautions=tuple(kept),
+        further=tuple((one, one.shown(observed.observations)) for one in families[1:]),
+    )
+
+
+def _examined(caution: str, picture: Picture, kinds: Iterable[ObservationKind]) -> bool:
+    """Tell whether what a caution warns of is one of the families that are searched."""
+    quality = jpeg_quality_before(picture.pixels) if picture.format != "JPEG" else None
+    if quality is None or caution != CAUTION.format(quality=quality):
+        return False
+    edits = [build_edit(kind) for kind in kinds]
+    return any(isinstance(e, JpegEdit) and e.lowest <= quality <= e.highest for e in edits)
+
+
+def _stored(
+    picture: Picture,
+    data: bytes,
+    channels: int,
+    where: str,
+    rounding: Rounding,
+    device: torch.device | str,
+) -> Observed:
+    """Observe a file as an unedited output of its own size."""
+    height, width = picture.height, picture.width
     if channels == 3 and picture.channels == 1:
         raise ImageError(
             "a gray file cannot be an unmodified output of a colour model",

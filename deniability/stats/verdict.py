@@ -28,6 +28,7 @@ from deniability.wire.exclusion import (
     RestartRecord,
     Verdict,
 )
+from deniability.wire.families import edits_of
 from deniability.wire.numbers import decimal_string_up, order_of
 from deniability.wire.protocol import Family, Protocol, mismatch_ways
 
@@ -95,9 +96,9 @@ def reached_threshold(
 
     A cell of pixels holds the truth, so there it is the resolution. A JPEG's does not quite: there
     it is the 99th percentile of the residuals at the controls' true latents if that is larger, but
-    never more than the rounding error of a pixel, whatever a generator does. Of an edit the truth is
-    as far off as the edit's own noise: a search that gets as near has found what there is, but what
-    it has found is no re-generation of the file unless it is within the rounding of a pixel.
+    never more than the rounding error of a pixel, whatever a generator does. Of an edit the truth
+    is as far off as the edit's own noise: a search that gets as near has found what there is, but
+    what it has found is no re-generation of the file unless it is within the rounding of a pixel.
     """
     resolution = Fraction(protocol.resolution)
     if family == "lossless" and edit is None:
@@ -176,7 +177,7 @@ def decide(
         sentence=finding_sentence(
             verdict,
             kind=controls.kind,
-            edits=[one.controls.kind.edit for one in handled if one.controls.kind.edit],
+            edits=edits_of(handled),
             reached=None if hit is None else searches[hit][0].kind.edit,
             model_digest=model_digest,
             protocol=protocol,

@@ -37,7 +37,7 @@ from deniability.verify.trust import TrustPolicy
 from deniability.wire.beacon import Beacon, round_time
 from deniability.wire.controls import Control, ControlSet
 from deniability.wire.exclusion import Exclusion
-from deniability.wire.families import kinds_of
+from deniability.wire.families import edits_of, kinds_of
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
@@ -213,7 +213,7 @@ def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
         exclusion.accused.kind,
         chained=exclusion.registration.chain is not None,
         beacon=exclusion.beacon is not None,
-        edits=[one.controls.kind.edit for one in exclusion.handled or () if one.controls.kind.edit],
+        edits=edits_of(exclusion.handled or ()),
     )
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from deniability.verify.follows import check_residual, equal
 from deniability.wire.exclusion import Exclusion, RestartRecord
-from deniability.wire.observation import ObservationKind
 from deniability.wire.numbers import order_of
+from deniability.wire.observation import ObservationKind
 from deniability.wire.roles import label_rank, restart_seeds, searched_as, start_kind
 
 

@@ -6,6 +6,7 @@ file. A parameter's bin belongs to the name; another bin is another family. They
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Literal, get_args
 
 EditName = Literal[
@@ -97,6 +98,10 @@ RESIZING: tuple[EditName, ...] = (
     "resized-bicubic",
     "resized-lanczos",
 )
+#: A gray picture has no chroma that could be changed or subsampled.
+_OF_COLOUR = {"colour", "palette", *(name for name in EDITS if name.startswith("jpeg-420"))}
+#: What they leave of a smaller picture is too little.
+_MOVING: frozenset[EditName] = frozenset({"shifted", "cropped", "rotated"})
 _OTHER_SIZE: frozenset[EditName] = frozenset({*RESIZING, "cut-out", "framed"})
 
 
@@ -105,10 +110,10 @@ def changes_size(name: EditName) -> bool:
     return name in _OTHER_SIZE
 
 
-def applies(
-    name: EditName, *, model: tuple[int, int], file: tuple[int, int], colour: bool
-) -> bool:
+def applies(name: EditName, *, model: tuple[int, int], file: tuple[int, int], colour: bool) -> bool:
     """Tell whether a file can be an output that was handled so.
+
+    At most a fifth of each side is cut off, and a quarter added to it as a frame.
 
     Args:
         name: of the family.
@@ -117,18 +122,11 @@ def applies(
         colour: whether the model's outputs have three channels.
 
     """
-    if name in {"colour", "palette"} and not colour:
+    if not colour and name in _OF_COLOUR:
         return False
-    if name.startswith("jpeg-420") and not colour:
-        return False  # a gray picture has no chroma to be subsampled
     if not changes_size(name):
-        return model == file
-    if model == file:
-        return False
-    smaller = all(f <= m for f, m in zip(file, model, strict=True))
-    if name == "cut-out":  # at most a fifth of a side is gone
-        return smaller and all(5 * f >= 4 * m for f, m in zip(file, model, strict=True))
-    if name == "framed":  # a border of at most a quarter of a side on top
-        larger = all(f >= m for f, m in zip(file, model, strict=True))
-        return larger and all(4 * f <= 5 * m for f, m in zip(file, model, strict=True))
-    return True
+        return model == file and (name not in _MOVING or min(model) >= 16)
+    shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
+    least = {"cut-out": Fraction(4, 5), "framed": Fraction(1)}.get(name, Fraction(0))
+    most = {"cut-out": Fraction(1), "framed": Fraction(5, 4)}.get(name, Fraction(10**6))
+    return model != file and all(least <= share <= most for share in shares)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from deniability.wire.edits import applies
+from collections.abc import Sequence
+
+from deniability.wire.edits import EditName, applies
+from deniability.wire.exclusion import HandledSearch
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
 
@@ -31,6 +34,10 @@ def kinds_of(
         if applies(name, model=model, file=stored.file_size, colour=colour)
     ]
     unedited = [None] if stored.file_size == model else []
-    return tuple(
-        stored.edited(name, height=height, width=width) for name in (*unedited, *edits)
-    )
+    return tuple(stored.edited(name, height=height, width=width) for name in (*unedited, *edits))
+
+
+def edits_of(handled: Sequence[HandledSearch]) -> tuple[EditName, ...]:
+    """Return the edits of further families, in order."""
+    kinds = [one.controls.kind for one in handled]
+    return tuple(kind.edit for kind in kinds if kind.edit is not None)

@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from deniability.imaging.draws import shake256_uniform
-from deniability.imaging.normal import Float64Array
 from deniability.imaging.edits.edit import Edit, Picture8
 from deniability.imaging.edits.pillow import as_image, as_picture
 from deniability.imaging.jpeg_tables import ijg_tables
 from deniability.imaging.jpeg_variants import encode_variant
+from deniability.imaging.normal import Float64Array
 
 
 class _Compressed(Edit):
@@ -84,4 +84,3 @@ def jpeg(subsampling: str, lowest: int, highest: int) -> type[Edit]:
 def webp(lowest: int, highest: int) -> type[Edit]:
     """Return the family of lossy WebP with these qualities."""
     return type("WebP", (_WebP,), {"lowest": lowest, "highest": highest})
-

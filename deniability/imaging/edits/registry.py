@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deniability.imaging.normal import Float64Array
 from deniability.imaging.edits import codecs, scale, tone, warp
 from deniability.imaging.edits.edit import Edit, Picture8
+from deniability.imaging.normal import Float64Array
 from deniability.wire.edits import EditName
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import MismatchWay

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deniability.imaging.normal import Float64Array
-from deniability.wire.observation import ObservationKind
 from deniability.imaging.edits.edit import Edit, Picture8
 from deniability.imaging.edits.pillow import as_image, as_picture
+from deniability.imaging.normal import Float64Array
+from deniability.wire.observation import ObservationKind
 
 _SIZES = 24  # sizes between that are told apart
 _FILTERS = {

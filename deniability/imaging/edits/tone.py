@@ -10,9 +10,9 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from deniability.imaging.draws import shake256_normal
-from deniability.imaging.normal import Float64Array
 from deniability.imaging.edits.edit import Edit, Picture8
 from deniability.imaging.edits.pillow import as_image, as_picture
+from deniability.imaging.normal import Float64Array
 
 _DARKEST = 1e-3  # below it a gamma's slope is not followed
 _LUMA = (0.299, 0.587, 0.114)
@@ -115,7 +115,9 @@ class BoxBlurred(_Blur):
         variance = radius**2 / 3
         whole = ((torch.sqrt(12 * variance + 1) - 1) / 2).detach().floor()
         rest = (
-            (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
+            (2 * whole + 1)
+            * (whole * (whole + 1) - 3 * variance)
+            / (6 * (variance - (whole + 1) ** 2))
         )
         offsets = torch.arange(-3, 4, device=radius.device).abs()
         inside = (offsets <= whole[:, None]).to(radius)

@@ -2,7 +2,8 @@
 
 `torch`'s grid sampling has no forward derivative, so the sixteen neighbours of every pixel are
 gathered and weighted here: the weights are differentiable in the position, the places are not and
-need not be. The kernels are Pillow's (Keys 1981): a = -1/2 where it resizes, -1 where it transforms.
+need not be. The kernels are Pillow's (Keys 1981): a = -1/2 where it resizes, -1 where it
+transforms.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deniability.imaging.normal import Float64Array
 from deniability.imaging.edits.edit import Edit, Picture8
 from deniability.imaging.edits.pillow import as_image, as_picture
+from deniability.imaging.normal import Float64Array
 
 _RESIZE, _TRANSFORM = -0.5, -1.0
 
