@@ -43,7 +43,7 @@ from deniability.stats.verdict import decide, thresholds
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.edits import WORDS
+from deniability.wire.edits import WORDS, HandlingName
 from deniability.wire.exclusion import (
     EXCLUSION_TYPE,
     Accused,
@@ -120,6 +120,7 @@ def read_exhibit(
     *,
     called: str | None = None,
     protocol: Protocol | None = None,
+    only: Sequence[HandlingName] | None = None,
 ) -> Exhibit:
     """Read an accused file and observe it in a model's output format.
 
@@ -128,6 +129,7 @@ def read_exhibit(
         generator: the model.
         called: the name that it had when it was received, if another.
         protocol: whose families of handling are looked for; None for unedited outputs only.
+        only: families that the search is narrowed to; None for all of the protocol.
 
     Raises:
         InputError: there is no such file, or it is too large.
@@ -147,6 +149,7 @@ def read_exhibit(
         rounding=spec.rounding,
         device=generator.device,
         protocol=protocol,
+        only=only,
     )
     plain = (c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path.name)
     name = called or "".join(plain)
@@ -165,6 +168,7 @@ def prove(
     batch_limit: int | None = None,
     chain: bytes | None = None,
     executor: Executor | None = None,
+    only: Sequence[HandlingName] | None = None,
 ) -> Proof:
     """Search for the accused picture, decide, sign, write, and verify from disk.
 
@@ -179,6 +183,7 @@ def prove(
         batch_limit: most restarts at once; the memory decides if None.
         chain: the key's chain of registrations (`chain_for`), to be embedded.
         executor: searches; in this process if None.
+        only: families of handling that the search is narrowed to; None for all of the preset.
 
     Raises:
         ImageError: the picture cannot be examined.
@@ -187,7 +192,7 @@ def prove(
     """
     report = progress or Silent()
     procedure = opened.procedure
-    exhibit = read_exhibit(image, procedure.generator, protocol=procedure.protocol)
+    exhibit = read_exhibit(image, procedure.generator, protocol=procedure.protocol, only=only)
     check_writable(output)
     check_reproduction(procedure, opened.pictures)
     identity = sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
@@ -215,7 +220,9 @@ def prove(
             searches.append(Searched(calibrated, polished(trace, exhibit, opened, handling)))
         side = sidecar_path(output)
         data = write_tensors(side, _tensors(opened, searches))
-        exclusion = _exclusion(exhibit, opened, searches, describe_bytes(side.name, data), chain)
+        exclusion = _exclusion(
+            exhibit, opened, searches, describe_bytes(side.name, data), chain, only
+        )
         raw = sign_statement(
             exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
         )
@@ -315,6 +322,7 @@ def _exclusion(
     searches: Sequence[Searched],
     latents: FileDescriptor,
     chain: bytes | None,
+    only: Sequence[HandlingName] | None,
 ) -> Exclusion:
     procedure, registration = opened.procedure, opened.verified.registration
     protocol, observed = procedure.protocol, exhibit.observed
@@ -367,6 +375,7 @@ def _exclusion(
         controls=calibrated.controls,
         restarts=restarts,
         trace_root=_root(restarts),
+        narrowed=None if only is None else tuple(only),
         handled=handled or None,
         latents=latents,
         environment=describe_environment(procedure.generator.device),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from deniability.imaging.jpeg import JpegHandling, observe_jpeg
 from deniability.imaging.jpeg_traces import CAUTION, jpeg_quality_before
 from deniability.imaging.lossless import LosslessHandling
 from deniability.imaging.residual import cell_residual, mean_squared
+from deniability.wire.edits import HandlingName
 from deniability.wire.families import kinds_of
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
@@ -103,6 +104,7 @@ def observe(
     rounding: Rounding = "round",
     device: torch.device | str = "cpu",
     protocol: Protocol | None = None,
+    only: Sequence[HandlingName] | None = None,
 ) -> Observed:
     """Turn a decoded file into an operator and a cell, in a model's output format.
 
@@ -116,6 +118,7 @@ def observe(
         rounding: how the deployment makes bytes of its output.
         device: where the handling's constants go.
         protocol: whose families of handling are looked for; None for unedited outputs only.
+        only: families that the search is narrowed to; None for all of the protocol.
 
     Raises:
         ImageError: the file cannot be an output of such a model, handled in one of these ways.
@@ -123,7 +126,9 @@ def observe(
     """
     observed = _stored(picture, data, channels, where, rounding, device)
     kind = observed.handling.kind
-    kinds = () if protocol is None else kinds_of(protocol, kind, height=height, width=width)
+    kinds = (
+        () if protocol is None else kinds_of(protocol, kind, height=height, width=width, only=only)
+    )
     if not kinds and (picture.height, picture.width) != (height, width):
         raise ImageError(
             "the picture does not have the size of this model's outputs",
@@ -131,6 +136,14 @@ def observe(
             expected=f"{width} x {height} pixels, the model's",
             found=f"{picture.width} x {picture.height}",
             hint="Nothing is resized silently; resized pictures are not examined by this preset.",
+        )
+    if only is not None and not kinds:
+        raise ImageError(
+            "the picture cannot be of any family of handling that the search is narrowed to",
+            where=where,
+            expected="one that the preset has and that fits the picture's size",
+            found=", ".join(only),
+            hint="Leave out --handling to search all of the preset.",
         )
     families = [build_handling(one, device=device) for one in kinds] or [observed.handling]
     kept = [c for c in observed.cautions if not _examined(c, picture, kinds)]

@@ -198,10 +198,17 @@ def _check_accused(exclusion: Exclusion, where: str) -> None:
     equal("accused.kind.channels", accused.channels, kind.channels, where)
     if kind.family not in exclusion.protocol.families:
         equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
-    expected = kinds_of(exclusion.protocol, kind.stored, height=spec.height, width=spec.width)
+    only = exclusion.narrowed
+    if only is not None:
+        equal("narrowed (names)", len(set(only)), len(only), where)
+    expected = kinds_of(
+        exclusion.protocol, kind.stored, height=spec.height, width=spec.width, only=only
+    )
     handled = [one.controls.kind for one in exclusion.handled or ()]
-    equal("handled (count)", len(expected) - 1, len(handled), where)
-    for number, (wanted, found) in enumerate(zip(expected, (kind, *handled), strict=True)):
+    equal("handled (count)", max(0, len(expected) - 1), len(handled), where)
+    if not expected:
+        equal("narrowed", "a family of the protocol that the file can be of", only, where)
+    for number, (wanted, found) in enumerate(zip(expected, (kind, *handled), strict=False)):
         field = f"handled.{number - 1}.controls.kind" if number else "accused.kind"
         equal(field, wanted, found, where)
     equal("scope", scope_of(exclusion), exclusion.scope, where)

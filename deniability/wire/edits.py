@@ -52,6 +52,8 @@ EditName = Literal[
     "framed",
 ]
 EDITS: tuple[EditName, ...] = get_args(EditName)
+#: What a user can narrow a search to: outputs as they are, or one of the edits.
+HandlingName = Literal["unedited"] | EditName
 
 #: In words, with the bins.
 WORDS: dict[EditName, str] = {

@@ -9,7 +9,7 @@ from pydantic import Field
 from deniability.wire.base import DecimalString, PlainDecimal, Sha256Hex, Text, Timestamp, WireModel
 from deniability.wire.beacon import Beacon
 from deniability.wire.controls import ControlSet, Count
-from deniability.wire.edits import EditName
+from deniability.wire.edits import EditName, HandlingName
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Family, Protocol
@@ -197,6 +197,8 @@ class Exclusion(WireModel):
         controls: the set used.
         restarts: the whole trace on the accused, in index order.
         trace_root: Merkle root (hex) over the restarts' canonical JSON.
+        narrowed: families of handling that the search was narrowed to; absent for all of the
+            protocol that apply to the file.
         handled: further families of handling, in the protocol's order.
         latents: sidecar with all latents and the encoder.
         environment, created_at: for the record.
@@ -216,6 +218,7 @@ class Exclusion(WireModel):
     controls: ControlSet
     restarts: tuple[RestartRecord, ...]
     trace_root: Sha256Hex
+    narrowed: Annotated[tuple[HandlingName, ...], Field(min_length=1, max_length=64)] | None = None
     handled: Annotated[tuple[HandledSearch, ...], Field(min_length=1, max_length=63)] | None = None
     latents: FileDescriptor
     environment: Environment

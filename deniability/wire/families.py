@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deniability.wire.edits import EditName, applies
+from deniability.wire.edits import EditName, HandlingName, applies
 from deniability.wire.exclusion import HandledSearch
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
 
 
 def kinds_of(
-    protocol: Protocol, stored: ObservationKind, *, height: int, width: int
+    protocol: Protocol,
+    stored: ObservationKind,
+    *,
+    height: int,
+    width: int,
+    only: Sequence[HandlingName] | None = None,
 ) -> tuple[ObservationKind, ...]:
     """Return the kinds of a file, in order; the first is that of the predicate's own fields.
 
@@ -20,6 +25,7 @@ def kinds_of(
         stored: the file's kind, whatever its size, as of an unedited output.
         height: of the model's outputs.
         width: of the model's outputs.
+        only: what a user narrowed the search to; None for all of the preset.
 
     Returns:
         Unedited, if the file has the model's size; then each edit that applies. None for a file of
@@ -33,8 +39,12 @@ def kinds_of(
         for name in protocol.edits or ()
         if applies(name, model=model, file=stored.file_size, colour=colour)
     ]
-    unedited = [None] if stored.file_size == model else []
-    return tuple(stored.edited(name, height=height, width=width) for name in (*unedited, *edits))
+    unedited: list[EditName | None] = [None] if stored.file_size == model else []
+    return tuple(
+        stored.edited(name, height=height, width=width)
+        for name in (*unedited, *edits)
+        if only is None or (name or "unedited") in only
+    )
 
 
 def edits_of(handled: Sequence[HandledSearch]) -> tuple[EditName, ...]:
