@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import generate
@@ -207,3 +208,28 @@ def test_the_canaries_live(folder, tmp_path, monkeypatch):
     with contextlib.suppress(Exception):
         careless(HERE / folder / expected["file"], expected["canary"])
     assert (tmp_path / "canary").exists()
+
+
+ATTACKS = re.findall(r"^\| (.+) \| (.+) \|$", (HERE / "README.md").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("attack", "covered"), ATTACKS[1:])
+def test_what_is_said_to_cover_an_attack_is_there(attack, covered):
+    names = re.findall(r"`([^`]+)`", covered)
+    assert names or covered.startswith("Not tested: "), attack
+    for name in names:
+        if not name.startswith("tests/"):
+            matching = [key for key in (*CASES, *FILE_CASES) if fnmatch("/".join(key), name)]
+            assert matching, name
+            continue
+        path, _, test = name.partition("::")
+        source = (vector_parts.ROOT / path).read_text("utf-8")
+        assert f"\ndef {test}(" in source if test else "\ndef test_" in source, name
+
+
+def test_every_vector_stage_has_a_place_among_the_attacks():
+    listed = {
+        name.split("/")[0] for _, covered in ATTACKS for name in re.findall(r"`([^`]+)`", covered)
+    }
+    assert listed >= {*STAGES, *FILE_STAGES}
+    assert len(ATTACKS) > 55
