@@ -386,8 +386,8 @@ def check_generator(generator: dict[str, Any]) -> None:
     require(len(set(names)) == len(names), "statement", "two latent parts have one name")
     for part in generator["latent"]:
         bounds = [part[bound] for bound in ("low", "high") if bound in part]
-        wanted = 2 if part["prior"] == "uniform" else 0
-        require(len(bounds) == wanted, "statement", "bounds are for a uniform prior, both")
+        count = 2 if part["prior"] == "uniform" else 0
+        require(len(bounds) == count, "statement", "bounds are for a uniform prior, both")
         holds = not bounds or Fraction(bounds[0]) < Fraction(bounds[1])
         require(holds, "statement", "a prior's low is not below its high")
         wanted = {"classes", "encoding"} if part["prior"] == "label" else set()
@@ -819,7 +819,11 @@ def decide(predicate: dict[str, Any]) -> dict[str, Any]:
     finished = sum(s is not None for s in searched)
     cautions = predicate["accused"]["cautions"]
     far = margin is not None and (statistic is None or statistic >= margin)
-    c, shown = protocol["confidence"], lambda value: decimal(value) or "not finite"
+    c = protocol["confidence"]
+
+    def shown(value: Fraction | None) -> str:
+        return decimal(value) or "not finite"
+
     gates = [
         (
             n == protocol["controls"] and bounded(k, n, alpha, confidence),

@@ -170,6 +170,7 @@ def _replay_here(
         device=choose_device(request.device),
         options=request.flags.options(),
         fallback=described(verified.exclusion),
+        expected=[file.sha256 for file in verified.exclusion.model.files],
     )
     given: dict[str, Any] = {"image": image, "generator": generator, "sidecar": sidecar}
     first = replay_latents(verified, **given, progress=progress)

@@ -7,6 +7,7 @@ for in one error that shows the generator.toml to write.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def load_generator(
     device: torch.device,
     options: ModelOptions | None = None,
     fallback: ModelOptions | None = None,
+    expected: Collection[str] | None = None,
 ) -> Generator:
     """Load and describe a generator.
 
@@ -77,18 +79,34 @@ def load_generator(
         options: what flags state; the rest comes from `<stem>.generator.toml` or `generator.toml`
             beside the model, and from the file.
         fallback: what to take where neither flags nor generator.toml state anything.
+        expected: SHA-256 (hex) of the files that may be loaded; None: any. It is the bytes read
+            here that are compared, before anything looks into them: a file that was exchanged
+            since somebody hashed it is not run.
 
     Raises:
+        CommitmentError: the file is none of `expected`.
         InputError: the file cannot be read.
         GeneratorError: it is not a model, is unsafe to open, lacks facts, or does not do what its
             description says.
 
     """
     if str(path) in BUILTIN:
-        return _load_builtin(twin=BUILTIN[str(path)], device=device)
-    return _generator(
-        _read(Path(path), options or ModelOptions(), fallback or ModelOptions()), device
-    )
+        return _load_builtin(twin=BUILTIN[str(path)], device=device, expected=expected)
+    source = _read(Path(path), options or ModelOptions(), fallback or ModelOptions())
+    _check_expected(source.data, expected, source.where)
+    return _generator(source, device)
+
+
+def _check_expected(data: bytes, expected: Collection[str] | None, where: str) -> None:
+    found = sha256_hex(data)
+    if expected is not None and found not in expected:
+        raise CommitmentError(
+            "not the model that was to be loaded",
+            where=where,
+            expected=" or ".join(sorted(expected))[:300],
+            found=found,
+            hint="Was the file exchanged meanwhile?",
+        )
 
 
 def read_model(path: Path, flags: ModelOptions) -> tuple[bytes, ModelOptions]:
@@ -295,7 +313,9 @@ def _spec(
         ) from error
 
 
-def _load_builtin(*, twin: bool, device: torch.device) -> Generator:
+def _load_builtin(
+    *, twin: bool, device: torch.device, expected: Collection[str] | None
+) -> Generator:
     from deniability.generators.builtin.network import (  # noqa: PLC0415 -- only when asked for
         LATENT_DIMENSION,
         PICTURE_SHAPE,
@@ -304,6 +324,7 @@ def _load_builtin(*, twin: bool, device: torch.device) -> Generator:
 
     path = builtin.weights_path(twin=twin)
     data = read_capped(path, _MAX_MODEL_BYTES, what="built-in model")
+    _check_expected(data, expected, str(path))
     tensors, _ = read_tensors(data, format="safetensors", where=str(path))
     module = FashionGenerator()
     load_tensors(module, tensors, prefix=None, where=str(path))

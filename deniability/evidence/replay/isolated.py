@@ -111,6 +111,7 @@ def _replay(raw: bytes, progress: _Telling) -> Answer:
         device=torch.device("cpu"),
         options=TypeAdapter(ModelOptions).validate_json(request.options),
         fallback=described(verified.exclusion.generator),
+        expected=[file.sha256 for file in verified.exclusion.model.files],
     )
     sidecar = Path(request.latents)
     first = replay_latents(
