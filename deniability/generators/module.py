@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from deniability.generators.base import Forward
+from deniability.generators.layout import Layout
 from deniability.wire.generator import ModelFormat
 
 #: Name and shape (without batch axis) of each input of a module.
@@ -25,6 +26,7 @@ class LoadedModule:
         candidates: inputs that it may take, the likeliest first.
         certain: the file states its inputs, so `candidates` is its one entry.
         static_batch: batch size that the file prescribes, if it does.
+        layouts: those that the weights may be put into, the best first; none: they stay.
 
     """
 
@@ -34,6 +36,7 @@ class LoadedModule:
     candidates: tuple[Inputs, ...] = ()
     certain: bool = False
     static_batch: int | None = None
+    layouts: tuple[Layout, ...] = ()
     factory: str | None = None
     state_dict_key: str | None = None
     prefix: str | None = None
