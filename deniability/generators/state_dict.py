@@ -164,8 +164,8 @@ def load_tensors(
         raise GeneratorError(
             "the file's tensors are not those of the factory's module",
             where=where,
-            expected=_some("also", missing) if missing else "no others than the module's",
-            found=_some("unknown", extra) if extra else f"{len(tensors)} tensors",
+            expected=some_names("also", missing) if missing else "no others than the module's",
+            found=some_names("unknown", extra) if extra else f"{len(tensors)} tensors",
             hint="Check factory, state_dict_key and prefix.",
         )
     try:
@@ -286,7 +286,8 @@ def _no_state_dict(where: str, found: str) -> GeneratorError:
     )
 
 
-def _some(word: str, names: set[str]) -> str:
+def some_names(word: str, names: set[str]) -> str:
+    """Return the first few of `names` for a message, and how many more there are."""
     shown = ", ".join(sorted(names)[:4])
     return f"{word} {shown}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 

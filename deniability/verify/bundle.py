@@ -20,7 +20,7 @@ from deniability.errors import (
     StatisticsError,
     TimestampError,
 )
-from deniability.stats.sentence import scope_lines
+from deniability.stats.sentence import model_cautions, scope_lines
 from deniability.stats.verdict import (
     complete_mismatches,
     decide,
@@ -219,6 +219,7 @@ def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
     """Return the scope that follows from a predicate's other fields."""
     return scope_lines(
         exclusion.accused.kind,
+        model=exclusion.generator.format,
         chained=exclusion.registration.chain is not None,
         beacon=exclusion.beacon is not None,
     )
@@ -378,7 +379,10 @@ def _check_finding(exclusion: Exclusion, where: str) -> None:
         protocol=exclusion.protocol,
         controls=exclusion.controls,
         restarts=exclusion.restarts,
-        cautions=exclusion.accused.cautions,
+        cautions=(
+            *exclusion.accused.cautions,
+            *model_cautions(exclusion.generator.format),
+        ),
         model_digest=exclusion.model.digest,
         pixel_for_pixel=claimed.reached is not None and claimed.reached.pixel_for_pixel,
     )
