@@ -59,7 +59,7 @@ def main(folder: Path) -> dict[str, VerifiedBundle]:
     """Accuse the model of an own picture and of noise; return the verified bundles by name."""
     folder.mkdir(parents=True, exist_ok=True)
     key = generate_key()
-    key.public.save(folder / "key.pub.pem")
+    (folder / "key.pub.pem").write_bytes(key.public.pem)
     generator = load_generator(write_model(folder), device=torch.device("cpu"))
     registration = register(
         generator,

@@ -143,6 +143,8 @@ def borrowed(request: VerificationRequest, exclusion: Exclusion) -> list[str]:
         "state_dict_key": "state_dict_key",
         "prefix": "prefix",
     }
+    if Path(request.model).is_dir():
+        del names["output_range"]  # that of a decoder is known, and another is refused
     flagged = stated.latent_shape is not None or stated.prior is not None
     return [
         words

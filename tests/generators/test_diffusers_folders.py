@@ -221,7 +221,9 @@ def test_shards_that_are_not_those_of_the_index(folder):
     shard(folder)
     index = json.loads((folder / INDEX).read_text())["weight_map"]
     one, other = sorted(set(index.values()))
-    edit_json(folder / INDEX, weight_map={k: one if v == other else other for k, v in index.items()})
+    edit_json(
+        folder / INDEX, weight_map={k: one if v == other else other for k, v in index.items()}
+    )
     refused(folder, "not those of the index")
     (folder / one).unlink()
     refused(folder, "a file of the model is missing")
