@@ -189,7 +189,7 @@ def test_the_registration_goes_beside_the_folder(folder, monkeypatch):
 
 def test_links_are_refused(folder, tmp_path):
     moved = tmp_path / "blob"
-    os.rename(folder / WEIGHTS, moved)
+    (folder / WEIGHTS).rename(moved)
     (folder / WEIGHTS).symlink_to(moved)
     assert "cp -rL" in refused(folder, "is a link")
 
