@@ -64,6 +64,8 @@ def registration_path(model: str) -> Path:
     path = Path(model)
     if model in {"builtin", "builtin-twin"}:
         return Path(f"{model}.registration.json")
+    if path.name in {"", ".."}:  # this folder, or the one above, by its name
+        path = path.resolve()
     return path.with_name(f"{path.name}.registration.json")
 
 

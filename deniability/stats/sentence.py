@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deniability.wire.exclusion import Verdict
+from deniability.wire.generator import ModelFormat
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
 
@@ -51,13 +52,34 @@ def finding_sentence(
     )
 
 
+_DECODER_CAUTION = (
+    "the model is the decoder of a latent diffusion model: its controls are drawn from the stated "
+    "prior and not by the diffusion model, so no error rate over its pictures is known"
+)
+_DECODER_SCOPE = (
+    "The model is the decoder of a latent diffusion model, searched over all its latents and not "
+    "over those that the diffusion model samples. It comes near most pictures, whoever made them: "
+    "that a picture is reached shows that the decoder can yield it, and not that it was generated."
+)
+
+
+def model_cautions(model: ModelFormat) -> tuple[str, ...]:
+    """Return the facts about a format of models that forbid `excluded` (ADR 0017)."""
+    return (_DECODER_CAUTION,) if model == "diffusers" else ()
+
+
 def scope_lines(
-    kind: ObservationKind, *, chained: bool = False, beacon: bool = False
+    kind: ObservationKind,
+    *,
+    model: ModelFormat | None = None,
+    chained: bool = False,
+    beacon: bool = False,
 ) -> tuple[str, ...]:
     """Return what a finding about this kind of file covers and what it does not.
 
     Args:
         kind: of the accused file.
+        model: its format, as far as that matters.
         chained: whether the bundle has the chain of the key's registrations.
         beacon: whether a public beacon's value is in the seeds.
 
@@ -82,6 +104,7 @@ def scope_lines(
         "shows.",
         "Not shown: that the registered model is the one deployed (deployment not verified).",
         *_origin_lines(chained=chained, beacon=beacon),
+        *((_DECODER_SCOPE,) if model == "diffusers" else ()),
     )
 
 

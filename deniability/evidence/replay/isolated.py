@@ -44,7 +44,7 @@ class ReplayRequest(WireModel):
     """What the parent asks for; all paths are private copies.
 
     Attributes:
-        bundle, image, model, latents: files; `model` may name a built-in one.
+        bundle, image, model, latents: files; `model` may be a folder or name a built-in one.
         signer: the trusted key's SPKI DER in base64, under which the parent verified the bundle.
         payload: digest of the signed payload that the parent saw.
         options: what flags state of the model, as JSON.
