@@ -256,7 +256,15 @@ GENERATOR = {
         "source": {"torch-cpu", "numpy-randomstate", "shake256"},
         "seedBits": range(1, 257),
     },
-    "format": {"torchscript", "torch-export", "state-dict", "safetensors", "builtin"},
+    "format": {
+        "torchscript",
+        "torch-export",
+        "state-dict",
+        "safetensors",
+        "builtin",
+        "onnx",
+        "diffusers",
+    },
     "factory?": TEXT,
     "stateDictKey?": TEXT,
     "prefix?": TEXT,
@@ -386,8 +394,8 @@ def check_generator(generator: dict[str, Any]) -> None:
     require(len(set(names)) == len(names), "statement", "two latent parts have one name")
     for part in generator["latent"]:
         bounds = [part[bound] for bound in ("low", "high") if bound in part]
-        wanted = 2 if part["prior"] == "uniform" else 0
-        require(len(bounds) == wanted, "statement", "bounds are for a uniform prior, both")
+        count = 2 if part["prior"] == "uniform" else 0
+        require(len(bounds) == count, "statement", "bounds are for a uniform prior, both")
         holds = not bounds or Fraction(bounds[0]) < Fraction(bounds[1])
         require(holds, "statement", "a prior's low is not below its high")
         wanted = {"classes", "encoding"} if part["prior"] == "label" else set()
@@ -521,7 +529,8 @@ def check_kinds(predicate: dict[str, Any]) -> None:
     in_families = kind["family"] in predicate["protocol"]["families"]
     require(in_families, "commitment", "the family is not searched by this protocol")
     chained, beacon = "chain" in predicate["registration"], "beacon" in predicate
-    lines = scope(kind["family"], chained=chained, beacon=beacon)
+    decoder = generator["format"] == "diffusers"
+    lines = scope(kind["family"], chained=chained, beacon=beacon, decoder=decoder)
     require(predicate["scope"] == lines, "commitment", "scope")
 
 
@@ -704,7 +713,20 @@ def upper_bound(k: int, n: int, confidence: Fraction) -> str:
     return f"{high // 10**6}.{high % 10**6:06d}"
 
 
-def scope(family: str, *, chained: bool = False, beacon: bool = False) -> list[str]:
+DECODER_CAUTION = (
+    "the model is the decoder of a latent diffusion model: its controls are drawn from the stated "
+    "prior and not by the diffusion model, so no error rate over its pictures is known"
+)
+DECODER_SCOPE = (
+    "The model is the decoder of a latent diffusion model, searched over all its latents and not "
+    "over those that the diffusion model samples. It comes near most pictures, whoever made them: "
+    "that a picture is reached shows that the decoder can yield it, and not that it was generated."
+)
+
+
+def scope(
+    family: str, *, chained: bool = False, beacon: bool = False, decoder: bool = False
+) -> list[str]:
     """Return the lines of sections 6 and 18."""
     origin = [
         "Not shown: when the registration was made; it carries no trusted timestamp, and seeds "
@@ -741,6 +763,7 @@ def scope(family: str, *, chained: bool = False, beacon: bool = False) -> list[s
         "shows.",
         "Not shown: that the registered model is the one deployed (deployment not verified).",
         *origin,
+        *([DECODER_SCOPE] if decoder else []),
     ]
 
 
@@ -817,9 +840,15 @@ def decide(predicate: dict[str, Any]) -> dict[str, Any]:
     k = sum(s is None or (statistic is not None and s >= statistic) for s in residuals)
     bound = upper_bound(k, n, confidence)
     finished = sum(s is not None for s in searched)
-    cautions = predicate["accused"]["cautions"]
+    cautions = list(predicate["accused"]["cautions"])
+    if predicate["generator"]["format"] == "diffusers":
+        cautions.append(DECODER_CAUTION)
     far = margin is not None and (statistic is None or statistic >= margin)
-    c, shown = protocol["confidence"], lambda value: decimal(value) or "not finite"
+    c = protocol["confidence"]
+
+    def shown(value: Fraction | None) -> str:
+        return decimal(value) or "not finite"
+
     gates = [
         (
             n == protocol["controls"] and bounded(k, n, alpha, confidence),

@@ -1,6 +1,7 @@
-"""The examples of generators with labels, with several inputs and as ONNX run as they are."""
+"""The examples of generators run as they are."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,70 @@ def test_a_generator_as_onnx(tmp_path, capsys):
     assert verified.exclusion.generator.format == "onnx"
     assert verified.exclusion.finding.verdict == "reached"
     assert capsys.readouterr().out.startswith("Reached: ")
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("decoder")
+    return folder, example("diffusers_decoder").main(folder)
+
+
+@pytest.mark.slow
+def test_a_decoder_of_diffusers(decoder):
+    findings = {name: bundle.exclusion.finding for name, bundle in decoder[1].items()}
+    assert findings["own"].verdict == "reached"
+    assert findings["noise"].verdict == "inconclusive"
+    # It is far from all controls; what forbids `excluded` is the kind of model alone.
+    gates = findings["noise"].families[0].gates
+    assert [gate.name for gate in gates if not gate.passed] == ["file-history"]
+    assert "decoder of a latent diffusion model" in findings["noise"].sentence
+    assert all("it was generated" in b.exclusion.scope[-1] for b in decoder[1].values())
+
+
+def verify(folder, model, capsys, *options):
+    from deniability.cli.app import run
+
+    capsys.readouterr()
+    code = run(
+        [
+            *("verify", str(folder / "own.json"), "--image", str(folder / "own.png")),
+            *("--key", str(folder / "key.pub.pem"), "--model", str(model), *options),
+        ]
+    )
+    return code, capsys.readouterr()
+
+
+@pytest.mark.slow
+def test_a_decoder_is_checked_in_isolation(decoder, capsys):
+    from deniability.sandbox.choose import choose_isolation
+
+    if choose_isolation().isolation is None:
+        pytest.skip("no isolation here: " + "; ".join(choose_isolation().reasons))
+    folder = decoder[0]
+    code, said = verify(folder, folder / "vae", capsys)
+    assert code == 0, said.err
+    assert "V1 checked" in said.out
+    assert "isolated by" in said.out
+    assert "output range" not in said.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trust", [(), ("--trust-model",)])
+def test_another_decoder_is_not_run(decoder, capsys, tmp_path, trust):
+    model = shutil.copytree(decoder[0] / "vae", tmp_path / "vae")
+    config = model / "config.json"
+    config.write_text(config.read_text() + " ")
+    code, said = verify(decoder[0], model, capsys, *trust)
+    assert code == 3
+    assert "not the model that the bundle is about" in said.err
+
+
+@pytest.mark.slow
+def test_a_link_in_a_decoder_is_not_followed(decoder, capsys, tmp_path):
+    model = shutil.copytree(decoder[0] / "vae", tmp_path / "vae")
+    (model / "config.json").rename(tmp_path / "config.json")
+    (model / "config.json").symlink_to(tmp_path / "config.json")
+    code, said = verify(decoder[0], model, capsys)
+    assert code == 2
+    assert "is a link" in said.err

@@ -143,6 +143,8 @@ def borrowed(request: VerificationRequest, exclusion: Exclusion) -> list[str]:
         "state_dict_key": "state_dict_key",
         "prefix": "prefix",
     }
+    if Path(request.model).is_dir():
+        del names["output_range"]  # that of a decoder is known, and another is refused
     flagged = stated.latent_shape is not None or stated.prior is not None
     return [
         words
@@ -170,6 +172,7 @@ def _replay_here(
         device=choose_device(request.device),
         options=request.flags.options(),
         fallback=described(verified.exclusion),
+        expected=[file.sha256 for file in verified.exclusion.model.files],
     )
     given: dict[str, Any] = {"image": image, "generator": generator, "sidecar": sidecar}
     first = replay_latents(verified, **given, progress=progress)
@@ -191,18 +194,20 @@ def _add(report: VerificationReport, level: str, lines: tuple[str, ...]) -> None
 def _check_model_file(model: str, exclusion: Exclusion) -> None:
     """Refuse another model before any of it is run."""
     from deniability.generators.builtin import weights_path  # noqa: PLC0415
+    from deniability.generators.folder import model_paths  # noqa: PLC0415
 
     shipped = {"builtin": False, "builtin-twin": True}
     path = weights_path(twin=shipped[model]) if model in shipped else Path(model)
-    digest = _digest(path, "model")
     expected = [file.sha256 for file in exclusion.model.files]
-    if digest not in expected:
-        raise CommitmentError(
-            "not the model that the bundle is about",
-            where=f"{path}: predicate.model.files.sha256",
-            expected=" or ".join(expected)[:300],
-            found=digest,
-        )
+    for part in model_paths(path).values() if path.is_dir() else (path,):
+        digest = _digest(part, "model")
+        if digest not in expected:
+            raise CommitmentError(
+                "not the model that the bundle is about",
+                where=f"{part}: predicate.model.files.sha256",
+                expected=" or ".join(expected)[:300],
+                found=digest,
+            )
 
 
 def described(exclusion: Exclusion) -> ModelOptions:

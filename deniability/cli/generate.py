@@ -22,7 +22,9 @@ from deniability.cli.terminal import Output
 
 @with_model_flags
 def generate(
-    model: Annotated[str, typer.Argument(help="Model file; or builtin, or builtin-twin.")],
+    model: Annotated[
+        str, typer.Argument(help="Model file or folder; or builtin, or builtin-twin.")
+    ],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first picture.")],
     output: Annotated[
         Path | None,

@@ -21,6 +21,7 @@ from deniability.cli.options import Device
 from deniability.crypto.canonical import canonical_json
 from deniability.errors import CommitmentError, DeniabilityError, InputError
 from deniability.generators.builtin import BUILTIN
+from deniability.generators.folder import model_paths
 from deniability.generators.options import config_path, stated_options
 from deniability.sandbox.choose import choose_isolation
 from deniability.sandbox.conversation import converse
@@ -168,9 +169,29 @@ class _Exhibits:
 
     def add(self, path: Path, what: str, expected: tuple[str, ...] | None) -> str:
         """Copy a file, hashing what is copied; refuse another than expected."""
-        place = self._folder / what.partition(" ")[0]
+        return self._copy(path, self._folder / what.partition(" ")[0], what, expected)
+
+    def add_folder(self, folder: Path, config: Path | None, expected: tuple[str, ...]) -> str:
+        """Copy exactly the files of a model that is a folder, and its description into it."""
+        place = self._folder / "model" / (folder.resolve().name or "folder")
+        for path in model_paths(folder).values():
+            self._copy(path, place, "model", expected)
+        if config is not None:
+            self._copy(config, place, "model", None, name="generator.toml")
+        self._names[str(place)] = str(folder)
+        return str(place)
+
+    def _copy(
+        self,
+        path: Path,
+        place: Path,
+        what: str,
+        expected: tuple[str, ...] | None,
+        *,
+        name: str | None = None,
+    ) -> str:
         place.mkdir(parents=True, exist_ok=True)
-        copy, digest = place / path.name, hashlib.sha256()
+        copy, digest = place / (name or path.name), hashlib.sha256()
         try:
             with path.open("rb") as source, copy.open("xb") as target:
                 while data := source.read(_CHUNK):
@@ -209,8 +230,11 @@ def _copy_model(exhibits: _Exhibits, model: str, verified: VerifiedBundle) -> st
     if model in BUILTIN:
         return model
     expected = tuple(file.sha256 for file in verified.exclusion.model.files)
-    copy = exhibits.add(Path(model), "model", expected)
-    config = config_path(Path(model))
+    path = Path(model)
+    config = config_path(path)
+    if path.is_dir():
+        return exhibits.add_folder(path, config, expected)
+    copy = exhibits.add(path, "model", expected)
     if config is not None:
         exhibits.add(config, "model", None)
     return copy

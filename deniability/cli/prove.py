@@ -91,7 +91,7 @@ def prove(
             metavar="IMAGE...",
         ),
     ],
-    model: Annotated[str, typer.Option("--model", help="Model file; or builtin.")],
+    model: Annotated[str, typer.Option("--model", help="Model file or folder; or builtin.")],
     registration: Annotated[
         Path | None,
         typer.Option("--registration", help="Default: MODEL.registration.json beside the model."),

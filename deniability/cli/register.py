@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 @with_model_flags
 def register(
     model: Annotated[
-        str, typer.Argument(help="Model file; or builtin, or builtin-twin.", metavar="MODEL")
+        str,
+        typer.Argument(help="Model file or folder; or builtin, or builtin-twin.", metavar="MODEL"),
     ],
     preset: Preset = None,
     output: Annotated[

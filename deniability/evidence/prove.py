@@ -38,7 +38,7 @@ from deniability.imaging.handling import STEPS, Handling, Observations
 from deniability.imaging.observation import Observed, observe
 from deniability.inversion.executor import Executor
 from deniability.inversion.solution import Restart, Stop, Trace
-from deniability.stats.sentence import scope_lines
+from deniability.stats.sentence import model_cautions, scope_lines
 from deniability.stats.verdict import decide, thresholds
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
 from deniability.verify.parse import MAX_BUNDLE_BYTES
@@ -336,7 +336,10 @@ def _exclusion(
         protocol=protocol,
         controls=calibrated.controls,
         restarts=restarts,
-        cautions=observed.cautions,
+        cautions=(
+            *observed.cautions,
+            *model_cautions(procedure.generator.spec.format),
+        ),
         model_digest=procedure.model.digest,
         pixel_for_pixel=is_pixel_for_pixel(procedure.generator, exhibit, trace.best),
         handled=handled,
@@ -346,6 +349,7 @@ def _exclusion(
         finding=finding,
         scope=scope_lines(
             kind,
+            model=procedure.generator.spec.format,
             chained=chain is not None,
             beacon=procedure.beacon is not None,
             edits=edits_of(handled),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def registration_path(model: str) -> Path:
     path = Path(model)
     if model in {"builtin", "builtin-twin"}:
         return Path(f"{model}.registration.json")
+    if path.name in {"", ".."}:  # this folder, or the one above, by its name
+        path = path.resolve()
     return path.with_name(f"{path.name}.registration.json")
 
 
@@ -225,10 +228,26 @@ def check_writable(output: Path) -> None:
             hint="Name another file.",
         ) from error
     for probe in (output.with_name(f".{output.name}.probe"), side.with_name(f".{side.name}")):
-        write_atomic(probe, b"")  # as long as any name that will be written
+        try:
+            write_atomic(probe, b"")  # as long as any name that will be written
+        except OutputError as error:
+            raise _named(error, output) from error
         probe.unlink(missing_ok=True)
     if output.is_dir():
         write_atomic(output, b"")  # refuses with the right words
+
+
+def _named(error: OutputError, output: Path) -> OutputError:
+    """Say of the output that the user named what was found out with a name of ours."""
+    number = getattr(error.__cause__, "errno", None)
+    hint = error.hint
+    if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        hint = f"Choose another folder than {output.absolute().parent} with -o."
+    elif number == errno.ENAMETOOLONG:
+        hint = "Choose a shorter name with -o."
+    return OutputError(
+        error.what, where=str(output), expected=error.expected, found=error.found, hint=hint
+    )
 
 
 def check_reproduction(procedure: Procedure, pictures: Tensor) -> None:

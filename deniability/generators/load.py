@@ -1,12 +1,13 @@
 """From a path to a described generator on a device.
 
-A model's file is read once; the bytes that were hashed are the bytes that are opened. Facts come
+A model's files are read once; the bytes that were hashed are the bytes that are opened. Facts come
 from flags, then from generator.toml, then from the file itself; all that is still missing is asked
 for in one error that shows the generator.toml to write.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from deniability.errors import CommitmentError, GeneratorError
 from deniability.generators import builtin
 from deniability.generators.base import Generator
 from deniability.generators.builtin import BUILTIN
+from deniability.generators.diffusers_decoder import load_decoder
+from deniability.generators.folder import read_folder
 from deniability.generators.formats import detect_format
 from deniability.generators.missing import Facts, missing_error
 from deniability.generators.module import LoadedModule, candidates_of_tensors
@@ -43,11 +46,22 @@ _MAX_MODEL_BYTES = 1 << 36
 
 @dataclass(frozen=True)
 class _Source:
-    """The model's file, read once."""
+    """The model's file, or the files of its folder, read once: bytes by name inside the model."""
 
     path: Path
-    data: bytes
+    files: Mapping[str, bytes]
     options: ModelOptions
+
+    @property
+    def is_folder(self) -> bool:
+        """A folder has its weights and their description."""
+        return len(self.files) > 1
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of a model that is one file."""
+        (data,) = self.files.values()
+        return data
 
     @property
     def where(self) -> str:
@@ -56,6 +70,8 @@ class _Source:
     @property
     def config(self) -> Path:
         """The description that exists, or the one to write."""
+        if self.is_folder:
+            return config_path(self.path) or self.path / "generator.toml"
         return config_path(self.path) or self.path.with_name(f"{self.path.stem}.generator.toml")
 
 
@@ -65,6 +81,7 @@ def load_generator(
     device: torch.device,
     options: ModelOptions | None = None,
     fallback: ModelOptions | None = None,
+    expected: Collection[str] | None = None,
 ) -> Generator:
     """Load and describe a generator.
 
@@ -72,48 +89,65 @@ def load_generator(
     would execute more than a network merely by being opened; they are no sandbox.
 
     Args:
-        path: the model's file, or "builtin" or "builtin-twin" for the shipped ones.
+        path: the model's file or folder, or "builtin" or "builtin-twin" for the shipped ones.
         device: where it shall live.
         options: what flags state; the rest comes from `<stem>.generator.toml` or `generator.toml`
-            beside the model, and from the file.
+            beside the model (or in its folder), and from the file.
         fallback: what to take where neither flags nor generator.toml state anything.
+        expected: SHA-256 (hex) of the files that may be loaded; None: any. It is the bytes read
+            here that are compared, before anything looks into them: a file that was exchanged
+            since somebody hashed it is not run.
 
     Raises:
+        CommitmentError: the file is none of `expected`.
         InputError: the file cannot be read.
         GeneratorError: it is not a model, is unsafe to open, lacks facts, or does not do what its
             description says.
 
     """
     if str(path) in BUILTIN:
-        return _load_builtin(twin=BUILTIN[str(path)], device=device)
-    return _generator(
-        _read(Path(path), options or ModelOptions(), fallback or ModelOptions()), device
-    )
+        return _load_builtin(twin=BUILTIN[str(path)], device=device, expected=expected)
+    source = _read(Path(path), options or ModelOptions(), fallback or ModelOptions())
+    for data in source.files.values():
+        _check_expected(data, expected, source.where)
+    return _generator(source, device)
 
 
-def read_model(path: Path, flags: ModelOptions) -> tuple[bytes, ModelOptions]:
-    """Read a model's file and what flags and generator.toml state of it."""
+def _check_expected(data: bytes, expected: Collection[str] | None, where: str) -> None:
+    found = sha256_hex(data)
+    if expected is not None and found not in expected:
+        raise CommitmentError(
+            "not the model that was to be loaded",
+            where=where,
+            expected=" or ".join(sorted(expected))[:300],
+            found=found,
+            hint="Was the file exchanged meanwhile?",
+        )
+
+
+def read_model(path: Path, flags: ModelOptions) -> tuple[dict[str, bytes], ModelOptions]:
+    """Read a model's files, by name, and what flags and generator.toml state of it."""
     source = _read(path, flags, ModelOptions())
-    return source.data, source.options
+    return dict(source.files), source.options
 
 
 def load_model_bytes(
-    path: Path, data: bytes, options: ModelOptions, device: torch.device
+    path: Path, files: Mapping[str, bytes], options: ModelOptions, device: torch.device
 ) -> Generator:
-    """Load a model from bytes; `path` is where they were read, of which the name counts.
+    """Load a model from the bytes of its files by name; `path` is where they were read.
 
     Raises:
         GeneratorError: as `load_generator`.
 
     """
-    return _generator(_Source(path=path, data=data, options=options), device)
+    return _generator(_Source(path=path, files=files, options=options), device)
 
 
 def _generator(source: _Source, device: torch.device) -> Generator:
     loaded = _open(source, device)
     found, parts = _settle_inputs(source, loaded, device)
     stated = source.options
-    output_range = stated.output_range or (guess_range(found) if found else None)
+    output_range = _settle_range(source, loaded, found)
     facts = Facts(
         parts=parts,
         size=stated.output_size or (found.size if found else None),
@@ -136,31 +170,28 @@ def _generator(source: _Source, device: torch.device) -> Generator:
         forward=loaded.forward,
         spec=spec,
         device=device,
-        files=(_digest(source.path, source.data),),
+        files=tuple(file_digest(name, data) for name, data in sorted(source.files.items())),
         batching=found.batching,
     )
 
 
 def _read(path: Path, flags: ModelOptions, fallback: ModelOptions) -> _Source:
     if path.is_dir():
-        raise GeneratorError(
-            "a folder is not a model that can be loaded",
-            where=str(path),
-            expected="one file of weights",
-            hint="Export the decoder or generator of a pipeline with torch.export.",
-        )
-    data = read_capped(path, _MAX_MODEL_BYTES, what="model")
+        files = read_folder(path)
+    else:
+        files = {path.name: read_capped(path, _MAX_MODEL_BYTES, what="model")}
     options = fallback.overridden_by(stated_options(path, flags))
-    return _Source(path=path, data=data, options=options)
+    return _Source(path=path, files=files, options=options)
 
 
-def _digest(path: Path, data: bytes) -> FileDigest:
+def file_digest(name: str, data: bytes) -> FileDigest:
+    """Return the digest of one file of a model. Raises GeneratorError if its name is no good."""
     try:
-        return FileDigest(path=path.name, size=len(data), sha256=sha256_hex(data))
+        return FileDigest(path=name, size=len(data), sha256=sha256_hex(data))
     except CommitmentError as error:
         raise GeneratorError(
             "the model's file name cannot be recorded",
-            where=repr(path.name),
+            where=repr(name),
             hint="Rename it to plain printable characters.",
         ) from error
 
@@ -168,6 +199,8 @@ def _digest(path: Path, data: bytes) -> FileDigest:
 def _open(source: _Source, device: torch.device) -> LoadedModule:
     """Open the file with the adapter of its format."""
     options = source.options
+    if source.is_folder:
+        return load_decoder(source.files, where=source.where, device=device)
     kind = detect_format(source.data, source.where)
     if kind == "torchscript":
         return load_torchscript(source.data, where=source.where, device=device)
@@ -204,7 +237,7 @@ def _settle_inputs(
     source: _Source, loaded: LoadedModule, device: torch.device
 ) -> tuple[Probe | None, tuple[PartOptions, ...]]:
     """Return what the module yields and its inputs; no probe if their shapes cannot be told."""
-    stated = source.options.parts()
+    stated = tuple(replace(p, prior=p.prior or loaded.prior) for p in source.options.parts())
     if all(part.shape is not None for part in stated) and not loaded.certain:
         return probe(loaded, stated, device=device, where=source.where), stated
     for candidate in loaded.candidates:
@@ -224,6 +257,20 @@ def _settle_inputs(
             if loaded.certain or not error.what.startswith("the model refuses"):
                 raise
     return None, stated
+
+
+def _settle_range(
+    source: _Source, loaded: LoadedModule, found: Probe | None
+) -> tuple[str, str] | None:
+    stated, known = source.options.output_range, loaded.output_range
+    if stated and known and tuple(map(float, stated)) != tuple(map(float, known)):
+        raise GeneratorError(
+            "the description's output range is not that of this kind of model",
+            where=f"{source.config}: output.range",
+            expected=f"[{known[0]}, {known[1]}]",
+            found=f"[{stated[0]}, {stated[1]}]",
+        )
+    return stated or known or (guess_range(found) if found else None)
 
 
 def _merge(
@@ -295,7 +342,9 @@ def _spec(
         ) from error
 
 
-def _load_builtin(*, twin: bool, device: torch.device) -> Generator:
+def _load_builtin(
+    *, twin: bool, device: torch.device, expected: Collection[str] | None
+) -> Generator:
     from deniability.generators.builtin.network import (  # noqa: PLC0415 -- only when asked for
         LATENT_DIMENSION,
         PICTURE_SHAPE,
@@ -304,6 +353,7 @@ def _load_builtin(*, twin: bool, device: torch.device) -> Generator:
 
     path = builtin.weights_path(twin=twin)
     data = read_capped(path, _MAX_MODEL_BYTES, what="built-in model")
+    _check_expected(data, expected, str(path))
     tensors, _ = read_tensors(data, format="safetensors", where=str(path))
     module = FashionGenerator()
     load_tensors(module, tensors, prefix=None, where=str(path))
@@ -326,5 +376,5 @@ def _load_builtin(*, twin: bool, device: torch.device) -> Generator:
         forward=loaded.forward,
         spec=spec,
         device=device,
-        files=(_digest(path, data),),
+        files=(file_digest(path.name, data),),
     )

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from deniability.generators.base import Forward
-from deniability.wire.generator import ModelFormat
+from deniability.generators.layout import Layout
+from deniability.wire.generator import ModelFormat, Prior
 
 #: Name and shape (without batch axis) of each input of a module.
 Inputs = tuple[tuple[str, tuple[int, ...]], ...]
@@ -25,6 +26,9 @@ class LoadedModule:
         candidates: inputs that it may take, the likeliest first.
         certain: the file states its inputs, so `candidates` is its one entry.
         static_batch: batch size that the file prescribes, if it does.
+        prior: of each input, where the kind of model says it.
+        output_range: likewise.
+        layouts: those that the weights may be put into, the best first; none: they stay.
 
     """
 
@@ -34,6 +38,9 @@ class LoadedModule:
     candidates: tuple[Inputs, ...] = ()
     certain: bool = False
     static_batch: int | None = None
+    layouts: tuple[Layout, ...] = ()
+    prior: Prior | None = None
+    output_range: tuple[str, str] | None = None
     factory: str | None = None
     state_dict_key: str | None = None
     prefix: str | None = None

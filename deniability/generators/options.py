@@ -105,12 +105,17 @@ class ModelOptions:
 
 
 def config_path(model: Path) -> Path | None:
-    """Return the file that describes `model`: its own, else the folder's, else None."""
-    for name in (f"{model.stem}.generator.toml", "generator.toml"):
-        path = model.with_name(name)
-        if path.is_file():
-            return path
-    return None
+    """Return the file that describes `model`: its own, else the folder's, else None.
+
+    Of a model that is a folder: the one beside it with its name, else the one in it.
+    """
+    if model.is_dir():
+        whole = model.resolve()
+        own, shared = whole.with_name(f"{whole.name}.generator.toml"), model / "generator.toml"
+    else:
+        own = model.with_name(f"{model.stem}.generator.toml")
+        shared = model.with_name("generator.toml")
+    return next((path for path in (own, shared) if path.is_file()), None)
 
 
 def read_config(path: Path) -> ModelOptions:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from deniability.crypto.digest import FileDigest, sha256_hex
+from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
 from deniability.errors import CommitmentError, GeneratorError
 from deniability.generators.base import Generator
 from deniability.generators.builtin import BUILTIN
-from deniability.generators.load import load_generator, load_model_bytes, read_model
+from deniability.generators.load import (
+    file_digest,
+    load_generator,
+    load_model_bytes,
+    read_model,
+)
 from deniability.generators.options import ModelOptions
 from deniability.wire.generator import GeneratorSpec
 
@@ -23,14 +29,14 @@ class ModelParcel:
 
     Attributes:
         path: where it was read; its name is part of the model's digest.
-        data: the file's bytes; empty for the built-in generators.
+        contents: the bytes of its files by name; empty for the built-in generators.
         options: what flags and generator.toml state.
         files, spec: of the generator that the sender runs.
 
     """
 
     path: str
-    data: bytes
+    contents: Mapping[str, bytes]
     options: ModelOptions
     files: tuple[FileDigest, ...]
     spec: GeneratorSpec
@@ -52,11 +58,9 @@ class ModelParcel:
         if self.path in BUILTIN:
             generator = load_generator(self.path, device=device)
         else:
-            found = sha256_hex(self.data)
-            if [found] != [file.sha256 for file in self.files]:
-                raise _another(here, self.files[0].sha256, found)
+            _check(self.contents, self.files, here)
             try:
-                generator = load_model_bytes(Path(self.path), self.data, self.options, device)
+                generator = load_model_bytes(Path(self.path), self.contents, self.options, device)
             except GeneratorError as error:
                 raise GeneratorError(
                     f"the model cannot be loaded by a worker: {error.what}",
@@ -66,14 +70,14 @@ class ModelParcel:
                     hint="A factory's module must be importable on every machine of the cluster.",
                 ) from error
         if generator.files != self.files:
-            raise _another(here, self.files[0].sha256, generator.files[0].sha256)
+            raise _another(here, model_digest(self.files), generator.digest)
         if generator.spec != self.spec:
             raise _another(here, str(self.spec.to_wire()), str(generator.spec.to_wire()))
         return generator
 
 
 def pack_model(path: str, options: ModelOptions | None, generator: Generator) -> ModelParcel:
-    """Read a model's file for sending it.
+    """Read a model's files for sending it.
 
     Raises:
         InputError: the file cannot be read.
@@ -82,12 +86,16 @@ def pack_model(path: str, options: ModelOptions | None, generator: Generator) ->
     """
     files, spec = generator.files, generator.spec
     if path in BUILTIN:
-        return ModelParcel(path, b"", ModelOptions(), files, spec)
-    data, stated = read_model(Path(path), options or ModelOptions())
-    found = sha256_hex(data)
-    if [found] != [file.sha256 for file in files]:
-        raise _another(path, files[0].sha256, found)
-    return ModelParcel(path, data, stated, files, spec)
+        return ModelParcel(path, {}, ModelOptions(), files, spec)
+    contents, stated = read_model(Path(path), options or ModelOptions())
+    _check(contents, files, path)
+    return ModelParcel(path, contents, stated, files, spec)
+
+
+def _check(contents: Mapping[str, bytes], files: tuple[FileDigest, ...], where: str) -> None:
+    found = tuple(file_digest(name, data) for name, data in sorted(contents.items()))
+    if found != files:
+        raise _another(where, model_digest(files), model_digest(found))
 
 
 def _another(where: str, expected: str, found: str) -> CommitmentError:

@@ -23,6 +23,7 @@ from deniability.generators.base import (
     last_line,
     run_batched,
 )
+from deniability.generators.layout import Layout, bears_tangents, lay_out
 from deniability.generators.module import LoadedModule
 from deniability.generators.options import PartOptions
 
@@ -32,6 +33,8 @@ PROBE_SAMPLES = 8
 BATCH_TOLERANCE = 1e-4
 #: How far outputs may lie outside the declared range.
 RANGE_TOLERANCE = 1e-3
+#: What is said of a module that does not run; another layout of its weights may change it.
+_PERHAPS_LAYOUT = ("the model refuses", "the model was exported")
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,36 @@ def probe(
 ) -> Probe:
     """Run the module on latents of the stated shapes, together and one by one.
 
+    Where its weights may be laid out in several ways, they end up in the first one in which it
+    runs and tangents can be pushed through; in the first in which it runs, if there is none.
+
     Raises GeneratorError if it refuses them, does not return pictures, draws random numbers of its
     own, or mixes samples.
     """
     latents = draw(parts, device)
+    runs: dict[Layout, Probe] = {}
+    failure: GeneratorError | None = None
+    for layout in loaded.layouts:
+        lay_out(loaded.module, layout)
+        try:
+            runs[layout] = _run(loaded, latents, where)
+        except GeneratorError as error:
+            if not error.what.startswith(_PERHAPS_LAYOUT):
+                raise
+            failure = failure or error
+            continue
+        if bears_tangents(loaded.forward, latents, parts, runs[layout].batching):
+            return runs[layout]
+    if failure is not None and not runs:
+        raise failure
+    if not runs:
+        return _run(loaded, latents, where)
+    layout = next(iter(runs))
+    lay_out(loaded.module, layout)
+    return runs[layout]
+
+
+def _run(loaded: LoadedModule, latents: Sequence[Tensor], where: str) -> Probe:
     batching = _find_batching(loaded, latents, where)
     with torch.no_grad():
         together = run_batched(loaded.forward, latents, batching)

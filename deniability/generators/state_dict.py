@@ -23,6 +23,7 @@ from torch import nn
 from deniability.errors import GeneratorError
 from deniability.generators.base import last_line
 from deniability.generators.fold import fold_batch_norms
+from deniability.generators.layout import LAYOUTS, lay_out
 from deniability.generators.module import LoadedModule, candidates_of
 
 Tensors = dict[str, torch.Tensor]
@@ -163,8 +164,8 @@ def load_tensors(
         raise GeneratorError(
             "the file's tensors are not those of the factory's module",
             where=where,
-            expected=_some("also", missing) if missing else "no others than the module's",
-            found=_some("unknown", extra) if extra else f"{len(tensors)} tensors",
+            expected=some_names("also", missing) if missing else "no others than the module's",
+            found=some_names("unknown", extra) if extra else f"{len(tensors)} tensors",
             hint="Check factory, state_dict_key and prefix.",
         )
     try:
@@ -208,16 +209,19 @@ def finish(
     key: str | None = None,
     prefix: str | None = None,
 ) -> LoadedModule:
-    """Put a module into evaluation mode in float32 on its device, its parameters detached."""
+    """Put a module into evaluation mode in float32 on its device, its parameters detached.
+
+    It is laid out channels-last, until it is shown not to bear that (`probe.probe`).
+    """
     module = module.eval().requires_grad_(False).to(device=device, dtype=torch.float32)
     module = fold_batch_norms(module).requires_grad_(False)
-    # Transposed convolutions run a quarter faster so on a CPU; the numbers are the same.
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(module, LAYOUTS[0])
     return LoadedModule(
         module=module,
         forward=module,
         format=format,
         candidates=candidates_of(module),
+        layouts=LAYOUTS,
         factory=factory,
         state_dict_key=key,
         prefix=prefix,
@@ -282,7 +286,8 @@ def _no_state_dict(where: str, found: str) -> GeneratorError:
     )
 
 
-def _some(word: str, names: set[str]) -> str:
+def some_names(word: str, names: set[str]) -> str:
+    """Return the first few of `names` for a message, and how many more there are."""
     shown = ", ".join(sorted(names)[:4])
     return f"{word} {shown}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 

@@ -118,7 +118,7 @@ def _too_many(what: str, parts: str, *, where: str) -> ImageError:
 
 def _png(data: bytes, where: str) -> Container:
     """Look at the chunks that matter (PNG specification, sections 5.3 and 11)."""
-    chunks = list(_png_chunks(data, where))
+    chunks = list(png_chunks(data, where))
     colours = next((len(body) // 3 for name, body in chunks if name == b"PLTE"), 256)
     if chunks[0][1][9:10] != b"\3":  # A palette beside true colours is a suggestion.
         colours = 256
@@ -138,7 +138,7 @@ def _png(data: bytes, where: str) -> Container:
     return Container("PNG", bits, cautions=cautions, size=size, colours=colours)
 
 
-def _png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
     """Names and bodies up to IEND; lengths and the checksums of critical chunks are verified."""
     at, name = len(_PNG), b""
     for _ in range(MAX_CHUNKS):

@@ -21,6 +21,7 @@ from PIL import Image, ImageFile, WebPImagePlugin  # noqa: F401 - the last regis
 from deniability.errors import DeniabilityError, ImageError
 from deniability.imaging.colour import describe_colour_space
 from deniability.imaging.containers import SAVE_AS_PNG, Container, damaged, inspect_container
+from deniability.imaging.png_rows import check_rows
 from deniability.imaging.samples import canonical_samples
 
 #: Default cap on width x height, checked before anything is decoded.
@@ -133,6 +134,8 @@ def decode_picture(data: bytes, *, where: str, max_pixels: int = MAX_PIXELS) -> 
     container = inspect_container(data, where=where)
     if container.size is not None:
         _check_size(container.size, container, where, max_pixels)
+    if container.format == "PNG":
+        check_rows(data, where=where)
     with _pillow(where) as heard:
         image = Image.open(io.BytesIO(data), formats=(container.format,))
         with image:

@@ -7,7 +7,6 @@ batch instead: the same numbers at about twice the price.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -15,26 +14,17 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deniability.errors import GeneratorError
+from deniability.generators.layout import quiet_jvp
 from deniability.inversion.memory import out_of_memory
 
 #: Maps latents `R x d` to the coordinates of the observation, `R x m`.
 Forward = Callable[[Tensor], Tensor]
 
 
-def quiet_jvp(forward: Forward, latents: Tensor, tangents: Tensor) -> Tensor:
-    """Push one tangent per row forward, `R x d` to `R x m`, without torch's deprecation notices."""
-    with warnings.catch_warnings():
-        # torch 2.13 warns that torch.jit is deprecated when a ScriptModule meets forward AD.
-        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message=".*torch.func.*torch.jit.*", category=UserWarning)
-        pushed: Tensor = torch.func.jvp(forward, (latents,), (tangents,))[1]
-    return pushed
-
-
 def _by_vmap(forward: Forward, latents: Tensor, basis: Tensor) -> Tensor:
     """Push each row of `basis` (`c x d`) through every latent: `R x m x c`."""
     tangents = basis[:, None, :].expand(-1, *latents.shape)
-    columns = torch.func.vmap(lambda t: quiet_jvp(forward, latents, t))(tangents)
+    columns = torch.func.vmap(lambda t: quiet_jvp(forward, (latents,), (t,)))(tangents)
     return columns.movedim(0, -1)
 
 
@@ -42,7 +32,7 @@ def _by_expansion(forward: Forward, latents: Tensor, basis: Tensor) -> Tensor:
     """Do the same with dual numbers on `R*c` copies of the latents, without `vmap`."""
     restarts, directions = len(latents), len(basis)
     expanded = latents.repeat_interleave(directions, dim=0)
-    columns = quiet_jvp(forward, expanded, basis.repeat(restarts, 1))
+    columns = quiet_jvp(forward, (expanded,), (basis.repeat(restarts, 1),))
     return columns.reshape(restarts, directions, -1).movedim(1, -1)
 
 

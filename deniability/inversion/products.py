@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deniability.errors import GeneratorError
-from deniability.inversion.jacobian import Forward, quiet_jvp
+from deniability.generators.layout import quiet_jvp
+from deniability.inversion.jacobian import Forward
 
 _DIFFER = 1e-2  # relative, where float32 leaves some 1e-6
 
@@ -82,7 +83,7 @@ class Products:
 
     def _by_forward_mode(self, tangents: Tensor) -> Tensor:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            return quiet_jvp(self._forward, self._latents.detach(), tangents)
+            return quiet_jvp(self._forward, (self._latents.detach(),), (tangents,))
 
 
 def _backward(

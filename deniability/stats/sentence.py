@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from deniability.wire.edits import WORDS, EditName
 from deniability.wire.exclusion import Verdict
+from deniability.wire.generator import ModelFormat
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
 
@@ -91,9 +92,26 @@ def handled_output(kind: ObservationKind, edits: Sequence[EditName]) -> str:
     return f"an output ({listed}, and then {_STORED[kind.family]})"
 
 
+_DECODER_CAUTION = (
+    "the model is the decoder of a latent diffusion model: its controls are drawn from the stated "
+    "prior and not by the diffusion model, so no error rate over its pictures is known"
+)
+_DECODER_SCOPE = (
+    "The model is the decoder of a latent diffusion model, searched over all its latents and not "
+    "over those that the diffusion model samples. It comes near most pictures, whoever made them: "
+    "that a picture is reached shows that the decoder can yield it, and not that it was generated."
+)
+
+
+def model_cautions(model: ModelFormat) -> tuple[str, ...]:
+    """Return the facts about a format of models that forbid `excluded` (ADR 0017)."""
+    return (_DECODER_CAUTION,) if model == "diffusers" else ()
+
+
 def scope_lines(
     kind: ObservationKind,
     *,
+    model: ModelFormat | None = None,
     chained: bool = False,
     beacon: bool = False,
     edits: Sequence[EditName] = (),
@@ -102,6 +120,7 @@ def scope_lines(
 
     Args:
         kind: of the accused file.
+        model: its format, as far as that matters.
         chained: whether the bundle has the chain of the key's registrations.
         beacon: whether a public beacon's value is in the seeds.
         edits: further families of handling that were searched for.
@@ -133,6 +152,7 @@ def scope_lines(
         "shows.",
         "Not shown: that the registered model is the one deployed (deployment not verified).",
         *_origin_lines(chained=chained, beacon=beacon),
+        *((_DECODER_SCOPE,) if model == "diffusers" else ()),
     )
 
 

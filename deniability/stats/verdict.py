@@ -153,7 +153,7 @@ def decide(
         protocol: the frozen preset.
         controls: of the accused file's kind.
         restarts: the whole trace, in index order.
-        cautions: facts about the file that forbid `excluded`.
+        cautions: facts about the file, and about the model's format, that forbid `excluded`.
         model_digest: named in the sentence.
         pixel_for_pixel: whether the best latent's quantised output equals the file.
         handled: the further families, in order.

@@ -19,7 +19,7 @@ from deniability.errors import (
     StatisticsError,
     TimestampError,
 )
-from deniability.stats.sentence import scope_lines
+from deniability.stats.sentence import model_cautions, scope_lines
 from deniability.stats.verdict import (
     complete_mismatches,
     decide,
@@ -218,6 +218,7 @@ def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
     """Return the scope that follows from a predicate's other fields."""
     return scope_lines(
         exclusion.accused.kind,
+        model=exclusion.generator.format,
         chained=exclusion.registration.chain is not None,
         beacon=exclusion.beacon is not None,
         edits=edits_of(exclusion.handled or ()),
@@ -315,7 +316,10 @@ def _check_finding(exclusion: Exclusion, where: str) -> None:
         protocol=exclusion.protocol,
         controls=exclusion.controls,
         restarts=exclusion.restarts,
-        cautions=exclusion.accused.cautions,
+        cautions=(
+            *exclusion.accused.cautions,
+            *model_cautions(exclusion.generator.format),
+        ),
         model_digest=exclusion.model.digest,
         pixel_for_pixel=claimed.reached is not None and claimed.reached.pixel_for_pixel,
         handled=exclusion.handled or (),

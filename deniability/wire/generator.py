@@ -25,7 +25,9 @@ LabelEncoding = Literal["index", "one-hot"]
 #: How a service turns a seed into a latent (SPEC.md, "Entropy sources").
 EntropyName = Literal["torch-cpu", "numpy-randomstate", "shake256"]
 #: What kind of file the weights were read from.
-ModelFormat = Literal["torchscript", "torch-export", "state-dict", "safetensors", "builtin", "onnx"]
+ModelFormat = Literal[
+    "torchscript", "torch-export", "state-dict", "safetensors", "builtin", "onnx", "diffusers"
+]
 #: Largest number of seed bits that a source takes.
 MAX_SEED_BITS: dict[str, int] = {"torch-cpu": 64, "numpy-randomstate": 32, "shake256": 256}
 #: Seed bits where none are stated. torch uses only the lower 32 bits of a seed on the CPU.

@@ -1,5 +1,6 @@
 """Every wrong input of a first-time user ends in one clear sentence and the right exit code."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from cli_checks import ROOT, one_sentence
 from PIL import Image
+
+from deniability.wire import files
 
 
 @pytest.fixture
@@ -269,6 +272,46 @@ def test_an_output_of_an_impossible_name(deny, signer, proved, tmp_path, monkeyp
     refused(ran)
     assert "\x1b" not in ran.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(params=["forbidden", "read-only", "full"])
+def no_room(request, monkeypatch):
+    """Let nothing be written; by a patch, since the superuser is forbidden nothing."""
+    number = {"forbidden": errno.EACCES, "read-only": errno.EROFS, "full": errno.ENOSPC}
+
+    def denied(*_):
+        raise OSError(number[request.param], os.strerror(number[request.param]))
+
+    monkeypatch.setattr(files, "_write_synced", denied)
+    return request.param
+
+
+def test_an_output_that_cannot_be_written_is_named_and_not_our_trial_of_it(
+    deny, signer, proved, registered, tmp_path, monkeypatch, no_room
+):
+    words = {
+        "forbidden": "not allowed to write here",
+        "read-only": "the folder is read-only",
+        "full": "the disk is full",
+    }
+    monkeypatch.chdir(tmp_path)
+    for name, command in {
+        "b.json": ("prove", proved.own.image, "--model", "builtin", *signer),
+        "r.json": ("register", "builtin", "--key", registered.private_key),
+    }.items():
+        ran = deny(*command, "-o", name)
+        refused(ran, f"{name}: {words[no_room]}")
+        assert ".probe" not in ran.err
+        assert f".{name}" not in ran.err
+        if no_room != "full":
+            assert f"Choose another folder than {tmp_path} with -o." in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.access("/sys", os.X_OK), reason="no /sys, where nobody writes files")
+def test_a_folder_that_nobody_can_write_into(deny, signer, proved):
+    ran = deny("prove", proved.own.image, "--model", "builtin", *signer, "-o", "/sys/b.json")
+    refused(ran, "/sys/b.json: ", "Choose another folder than /sys with -o.")
 
 
 def test_no_such_registration(deny, registered, proved, tmp_path):

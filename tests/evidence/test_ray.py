@@ -223,16 +223,20 @@ def test_a_worker_refuses_another_model(builtin):
     assert parcel.load(CPU).files == builtin.files
     twin = load_generator("builtin-twin", device=CPU)
     with pytest.raises(CommitmentError, match="not the model that is searched"):
-        ModelParcel("builtin", b"", parcel.options, twin.files, twin.spec).load(CPU)
+        ModelParcel("builtin", {}, parcel.options, twin.files, twin.spec).load(CPU)
     with pytest.raises(CommitmentError, match="not the model that is searched"):
-        ModelParcel("model.pt", b"other", parcel.options, builtin.files, builtin.spec).load(CPU)
+        ModelParcel(
+            "model.pt", {"model.pt": b"other"}, parcel.options, builtin.files, builtin.spec
+        ).load(CPU)
 
 
 def test_a_factory_that_a_worker_lacks_is_named(builtin):
     weights = save({"weight": torch.zeros(9, 4), "bias": torch.zeros(9)})
     file = FileDigest(path="m.safetensors", size=len(weights), sha256=sha256_hex(weights))
     options = ModelOptions(factory="nowhere_to_be_found:net", latent_shape=(4,), prior="normal")
-    parcel = ModelParcel("m.safetensors", weights, options, (file,), builtin.spec)
+    parcel = ModelParcel(
+        "m.safetensors", {"m.safetensors": weights}, options, (file,), builtin.spec
+    )
     with pytest.raises(GeneratorError, match="cannot be loaded by a worker") as caught:
         parcel.load(CPU)
     assert "importable on every machine" in caught.value.hint

@@ -232,8 +232,9 @@ def test_a_name_that_cannot_be_signed_is_refused_before_the_work(tmp_path, name)
 
 @pytest.mark.parametrize("name", ["n" * 300, "n" * 250 + ".json", "n" * 240])
 def test_a_name_too_long_for_what_goes_beside_it_is_refused(tmp_path, name):
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError, match=r"Choose a shorter name with -o\.") as caught:
         check_writable(tmp_path / name)
+    assert caught.value.where == str(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 

@@ -22,6 +22,7 @@ from deniability.evidence.signing import sign_statement
 from deniability.evidence.tensors import describe_bytes, latent_digest, write_tensors
 from deniability.generators.base import Generator
 from deniability.generators.entropy import latents_from_seed
+from deniability.stats.sentence import model_cautions
 from deniability.stats.verdict import decide
 from deniability.verify.bundle import verify_bundle
 from deniability.verify.trust import TrustPolicy
@@ -257,7 +258,10 @@ def resigned(case, folder, *, tensors=None, controls=None, restarts=None, name="
         protocol=exclusion.protocol,
         controls=controls,
         restarts=restarts,
-        cautions=exclusion.accused.cautions,
+        cautions=(
+            *exclusion.accused.cautions,
+            *model_cautions(exclusion.generator.format),
+        ),
         model_digest=exclusion.model.digest,
         pixel_for_pixel=claimed is not None and claimed.pixel_for_pixel,
     )

@@ -60,6 +60,49 @@ class TwoParts(nn.Module):
         return torch.tanh(mixed).reshape(-1, 3, 4, 4)
 
 
+class Viewing(nn.Module):
+    """Uses `.view` on a convolution's output, which channels-last does not bear."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            self.first = nn.ConvTranspose2d(WIDTH, 8, 4)
+            self.one = nn.Conv2d(8, 8, 1)
+            self.last = nn.Linear(128, 192)
+
+    def forward(self, z):
+        hidden = self.one(torch.relu(self.first(z)))
+        return torch.tanh(self.last(hidden.view(len(z), 128))).reshape(-1, 3, 8, 8)
+
+
+class GroupNormed(nn.Module):
+    """Runs channels-last, where group norm cannot push a batch of tangents, and contiguous."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            self.main = nn.Sequential(
+                nn.ConvTranspose2d(WIDTH, 8, 4),
+                nn.GroupNorm(2, 8),
+                nn.ReLU(),
+                nn.ConvTranspose2d(8, 3, 4, 2, 1),
+                nn.Tanh(),
+            )
+
+    def forward(self, z):
+        return self.main(z)
+
+
+def viewing():
+    return Viewing().eval()
+
+
+def group_normed():
+    return GroupNormed().eval()
+
+
 def toy():
     return Toy().eval()
 

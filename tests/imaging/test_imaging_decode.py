@@ -398,6 +398,56 @@ def test_truncated_files_are_refused(file_format):
         assert decode_or_refuse(data[:length]) is None, length
 
 
+def interlaced(rows):
+    """2 x 2 gray pixels in three passes of Adam7."""
+    data = zlib.compress(b"".join(rows))
+    header = struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 1)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + b"".join(chunk(b"IDAT", data[i : i + 3]) for i in range(0, len(data), 3))
+        + chunk(b"IEND", b"")
+    )
+
+
+ROWS_OF_PASSES = [b"\0\x0a", b"\0\x3c", b"\0\xa0\xc8"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(3, 2, 8, 0, [b"abc"]),
+        png(3, 2, 8, 0, []),
+        png(3, 2, 8, 0, [b"abc", b"ab"]),
+        png(9, 2, 1, 0, [b"ab", b"a"]),
+        png(2, 2, 8, 2, [b"abcdef"]),
+        png(2, 2, 16, 0, [b"aabb"]),
+        png(2, 2, 16, 2, [b"aabbccddeeff"]),
+        png(2, 2, 8, 3, [b"\0\1"], chunk(b"PLTE", bytes(6))),
+        png(2, 2, 8, 6, [b"abc\xffdef\xff"]),
+        interlaced(ROWS_OF_PASSES[:2]),
+        interlaced(ROWS_OF_PASSES[:1]),
+    ],
+)
+def test_missing_rows_of_a_png_are_not_black(data):
+    """The stream ends properly, between two rows: Pillow alone fills in zeros without a word."""
+    with pytest.raises(ImageError, match="rows of the PNG are missing"):
+        decode_picture(data, where="a.png")
+
+
+def test_all_rows_of_an_interlaced_png_in_many_chunks():
+    picture = decode_picture(interlaced(ROWS_OF_PASSES), where="a.png")
+    assert picture.pixels[..., 0].tolist() == [[10, 60], [160, 200]]
+
+
+def test_many_equal_rows_are_all_there():
+    """A thousand rows in a few bytes of the stream."""
+    picture = decode_picture(png(3000, 1000, 8, 0, [bytes(3000)] * 1000), where="a.png")
+    assert picture.pixels.shape == (1000, 3000, 1)
+    with pytest.raises(ImageError, match="rows of the PNG are missing"):
+        decode_picture(png(3000, 1001, 8, 0, [bytes(3000)] * 1000), where="a.png")
+
+
 def test_truncation_is_never_tolerated(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(ImageError, match="LOAD_TRUNCATED_IMAGES"):

@@ -5,22 +5,31 @@ import hashlib
 import io
 import json
 import re
+import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import generate
 import pytest
+import torch
 import vector_parts
+from file_cases import FILE_CASES, FILE_STAGES
 from vector_cases import CASES, STAGES
 
 from deniability.cli.app import run
 from deniability.crypto.keys import load_public_key
 from deniability.crypto.timestamps import parse_roots
 from deniability.errors import DeniabilityError
+from deniability.generators.load import ModelOptions, load_generator
+from deniability.imaging.decode import decode_picture
 from deniability.verify.bundle import verify_bundle
 from deniability.verify.trust import TrustPolicy
 
 HERE = Path(__file__).resolve().parent
-FOLDERS = sorted(path.relative_to(HERE) for stage in STAGES for path in (HERE / stage).iterdir())
+FOLDERS, FILE_FOLDERS = (
+    sorted(path.relative_to(HERE) for stage in stages for path in (HERE / stage).iterdir())
+    for stages in (STAGES, FILE_STAGES)
+)
 #: It has no use for tokens, and says so.
 NOT_READ_BY_THE_EXAMPLE = {
     ("timestamp", case.name)
@@ -28,6 +37,7 @@ NOT_READ_BY_THE_EXAMPLE = {
     if case.stage == "timestamp" and "twice" not in case.name
 }
 all_vectors = pytest.mark.parametrize("folder", FOLDERS, ids=str)
+all_files = pytest.mark.parametrize("folder", FILE_FOLDERS, ids=str)
 
 
 def opened(folder):
@@ -52,15 +62,19 @@ def with_files(folder, raw, trust):
     return keys, roots
 
 
-@all_vectors
+@pytest.mark.parametrize("folder", [*FOLDERS, *FILE_FOLDERS], ids=str)
 def test_made_again_without_a_difference(folder):
-    made = generate.contents(CASES[folder.parts])
+    if folder.parts in CASES:
+        made = generate.contents(CASES[folder.parts])
+    else:
+        made = generate.file_contents(FILE_CASES[folder.parts])
     kept = {path.name: path.read_bytes() for path in (HERE / folder).iterdir()}
     assert kept == made
 
 
 def test_every_case_has_its_folder():
     assert {folder.parts for folder in FOLDERS} == set(CASES)
+    assert {folder.parts for folder in FILE_FOLDERS} == set(FILE_CASES)
 
 
 def test_there_are_as_many_as_promised():
@@ -70,6 +84,9 @@ def test_there_are_as_many_as_promised():
     assert {case.stage for case in CASES.values()} == set(STAGES)
     kept = [HERE / folder / "bundle.json" for folder in FOLDERS]
     assert sum(path.stat().st_size for path in kept if path.exists()) < 15_000_000
+    assert len(FILE_CASES) >= 60
+    files = [HERE / stage / name / case.file for (stage, name), case in FILE_CASES.items()]
+    assert max(path.stat().st_size for path in files) < 20_000
 
 
 @all_vectors
@@ -128,3 +145,91 @@ def test_kept_by_digest_is_what_is_made():
         if not case.stored:
             kept = json.loads((HERE / case.stage / case.name / "expect.json").read_text())
             assert hashlib.sha256(case.build()).hexdigest() == kept["sha256"]
+
+
+def opened_file(path, expected):
+    """Return what our entry point makes of a picture or a model."""
+    if path.parent.parent.name == "image":
+        picture = decode_picture(path.read_bytes(), where=path.name)
+        return {
+            "pixels": picture.canonical_digest,
+            "transforms": list(picture.transforms),
+            "cautions": list(picture.cautions),
+            "orientation": picture.orientation,
+            "format": picture.format,
+        }
+    options = ModelOptions(**expected.get("options", {}))
+    generator = load_generator(path, device=torch.device("cpu"), options=options)
+    shape = generator(torch.zeros(2, generator.dimension)).shape
+    assert shape == (2, 1, 2, 2)
+    return {"format": generator.spec.format, "latent": generator.dimension}
+
+
+@all_files
+def test_a_file_is_refused_or_taken_with_all_that_is_recorded(folder, tmp_path, monkeypatch):
+    expected = json.loads((HERE / folder / "expect.json").read_text())
+    monkeypatch.chdir(tmp_path)  # where a canary would be
+    path = HERE / folder / expected["file"]
+    if expected["outcome"] == "refused":
+        with pytest.raises(DeniabilityError) as refused:
+            opened_file(path, expected)
+        assert refused.value.stage == expected["stage"] == folder.parts[0], refused.value
+        assert refused.value.exit_code == expected["exit"]
+        assert expected["says"] in str(refused.value)
+    else:
+        found = opened_file(path, expected)
+        known = {name: expected[name] for name in found if name in expected}
+        assert {name: found[name] for name in known} == known
+        assert len(known) >= 2
+        assert found.get("orientation", 1) == expected.get("orientation", 1)
+    assert list(tmp_path.iterdir()) == []
+    assert expected.get("unimported") not in sys.modules
+
+
+def careless(path, how):
+    """Open a model as its readers do who trust it."""
+    if how == "load":
+        torch.load(path, weights_only=False)
+    elif how == "jit":
+        torch.jit.load(path)(torch.zeros(1, 4))
+    else:
+        torch.export.load(path).module()(torch.zeros(2, 2))
+
+
+DOING_HARM = [path for path in FILE_FOLDERS if "canary" in FILE_CASES[path.parts].expect]
+
+
+@pytest.mark.parametrize("folder", DOING_HARM, ids=str)
+def test_the_canaries_live(folder, tmp_path, monkeypatch):
+    """Otherwise that none was made would say nothing of us."""
+    expected = json.loads((HERE / folder / "expect.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("logging.Logger.handle", lambda *_: None)
+    with contextlib.suppress(Exception):
+        careless(HERE / folder / expected["file"], expected["canary"])
+    assert (tmp_path / "canary").exists()
+
+
+ATTACKS = re.findall(r"^\| (.+) \| (.+) \|$", (HERE / "README.md").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("attack", "covered"), ATTACKS[1:])
+def test_what_is_said_to_cover_an_attack_is_there(attack, covered):
+    names = re.findall(r"`([^`]+)`", covered)
+    assert names or covered.startswith("Not tested: "), attack
+    for name in names:
+        if not name.startswith("tests/"):
+            matching = [key for key in (*CASES, *FILE_CASES) if fnmatch("/".join(key), name)]
+            assert matching, name
+            continue
+        path, _, test = name.partition("::")
+        source = (vector_parts.ROOT / path).read_text("utf-8")
+        assert f"\ndef {test}(" in source if test else "\ndef test_" in source, name
+
+
+def test_every_vector_stage_has_a_place_among_the_attacks():
+    listed = {
+        name.split("/")[0] for _, covered in ATTACKS for name in re.findall(r"`([^`]+)`", covered)
+    }
+    assert listed >= {*STAGES, *FILE_STAGES}
+    assert len(ATTACKS) > 55

@@ -16,7 +16,7 @@ from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
 from deniability.crypto.merkle import merkle_root
 from deniability.crypto.seeds import derive_seed
 from deniability.stats.binomial import upper_bound_at_most
-from deniability.stats.sentence import finding_sentence, scope_lines
+from deniability.stats.sentence import finding_sentence, model_cautions, scope_lines
 from deniability.stats.verdict import LOSSLESS_FLOOR
 from deniability.verify import parse
 from deniability.wire import roles
@@ -354,6 +354,16 @@ def test_scope(family):
                 seeds = words["beacon" if beacon else "no beacon"]
                 expected = (first, *others[:-1], last, seeds)
                 assert expected == scope_lines(KINDS[family], chained=chained, beacon=beacon)
+
+
+def test_words_of_a_decoder():
+    words = block("decoder")
+    assert scope_lines(KINDS["jpeg"], model="diffusers") == (
+        *scope_lines(KINDS["jpeg"]),
+        words["scope"],
+    )
+    assert model_cautions("diffusers") == (words["caution"],)
+    assert model_cautions("onnx") == ()
 
 
 # --- steps

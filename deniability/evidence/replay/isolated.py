@@ -44,7 +44,7 @@ class ReplayRequest(WireModel):
     """What the parent asks for; all paths are private copies.
 
     Attributes:
-        bundle, image, model, latents: files; `model` may name a built-in one.
+        bundle, image, model, latents: files; `model` may be a folder or name a built-in one.
         signer: the trusted key's SPKI DER in base64, under which the parent verified the bundle.
         payload: digest of the signed payload that the parent saw.
         options: what flags state of the model, as JSON.
@@ -111,6 +111,7 @@ def _replay(raw: bytes, progress: _Telling) -> Answer:
         device=torch.device("cpu"),
         options=TypeAdapter(ModelOptions).validate_json(request.options),
         fallback=described(verified.exclusion.generator),
+        expected=[file.sha256 for file in verified.exclusion.model.files],
     )
     sidecar = Path(request.latents)
     first = replay_latents(

@@ -17,6 +17,7 @@ from deniability.evidence.replay.case import Case, open_case
 from deniability.evidence.tensors import latent_digest
 from deniability.generators.base import Generator
 from deniability.inversion.solution import Restart, Stop
+from deniability.stats.sentence import model_cautions
 from deniability.stats.verdict import decide, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.controls import Control, ControlSet, Mismatch
@@ -106,7 +107,10 @@ def replay_latents(
         protocol=exclusion.protocol,
         controls=controls,
         restarts=restarts,
-        cautions=exclusion.accused.cautions,
+        cautions=(
+            *exclusion.accused.cautions,
+            *model_cautions(exclusion.generator.format),
+        ),
         model_digest=exclusion.model.digest,
         pixel_for_pixel=_exactly(case, restarts),
     )

@@ -27,6 +27,7 @@ from deniability.stats.binomial import (
     upper_bound,
     upper_bound_at_most,
 )
+from deniability.stats.sentence import model_cautions
 from deniability.stats.verdict import decide, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.exclusion import Exclusion
@@ -280,7 +281,10 @@ def _check_lower(exclusion: Exclusion, best: float) -> None:
         protocol=exclusion.protocol,
         controls=exclusion.controls,
         restarts=(lowered, *others),
-        cautions=exclusion.accused.cautions,
+        cautions=(
+            *exclusion.accused.cautions,
+            *model_cautions(exclusion.generator.format),
+        ),
         model_digest=exclusion.model.digest,
         pixel_for_pixel=False,
     )
