@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from deniability.crypto.encoding import b64decode_strict
+from deniability.crypto.keys import PublicKey
 from deniability.errors import CommitmentError, DeniabilityError, TimestampError, UncheckedError
 from deniability.stats.binding import counted_for
 from deniability.verify.binding import VerifiedBinding, verify_binding
@@ -25,23 +26,33 @@ class Deployment:
         keyid: of the binding's signer, as the binding says while `binding` is None.
         binding: verified; None if it is signed by a key that the verifier does not trust.
         payload_digest: of the binding.
+        signer: of the binding, while it is verified.
         own: whether the bundle's own signer signed it.
         count: outputs that count for the accused file's kind.
         time: at which the binding existed at the latest, by an authority the verifier trusts.
+        listed: whether its list is one that the verifier has from elsewhere.
+        withdrawn: why it does not count any more, as a clause.
 
     """
 
     keyid: str
     binding: Binding | None = None
     payload_digest: str | None = None
+    signer: PublicKey | None = None
     own: bool = False
     count: int = 0
     time: datetime | None = None
+    listed: bool = False
+    withdrawn: str | None = None
 
     @property
     def bound(self) -> bool:
-        """Whether enough outputs of a kind that counts here were found, and all of them."""
-        bound = self.binding is not None and self.binding.result.verdict == "bound"
+        """Whether enough outputs of a kind that counts here were found, and all there were."""
+        bound = (
+            self.withdrawn is None
+            and self.binding is not None
+            and self.binding.result.verdict == "bound"
+        )
         return bound and self.count >= LEAST_OUTPUTS
 
 
@@ -83,6 +94,7 @@ def deployment_of(
         keyid=verified.signer.keyid,
         binding=binding,
         payload_digest=verified.payload_digest,
+        signer=verified.signer,
         own=verified.signer.keyid == signer,
         count=counted_for(exclusion.accused.kind, binding.pictures, binding.kinds),
         time=verified.times.earliest,
