@@ -4,7 +4,7 @@ import base64
 import copy
 import functools
 
-from bundle_samples import KEY, KIND, MODEL, QUICK, _ENVIRONMENT, _GENERATOR, sign, statement
+from bundle_samples import _ENVIRONMENT, _GENERATOR, KEY, KIND, MODEL, QUICK, sign, statement
 
 from deniability.crypto.digest import sha256_hex
 from deniability.stats.binding import binding_scope, decide_binding, kind_threshold
@@ -30,6 +30,13 @@ LOSSLESS = BindingKind(kind=KIND, truths=(), threshold=kind_threshold(KIND, (), 
 JPEG = BindingKind(
     kind=JPEG_KIND, truths=_TRUTHS, threshold=kind_threshold(JPEG_KIND, _TRUTHS, QUICK)
 )
+
+
+def unread(number, **changes):
+    """A picture that could not be examined."""
+    name = f"{number:03d}.png"
+    file = FileDescriptor(name=name, size=500, sha256=sha256_hex(name.encode()))
+    return BoundPicture(file=file, stop="notExamined", reason="of another size", **changes)
 
 
 def picture(number, *, kind=LOSSLESS, stop="reached", residual="0", **changes):
@@ -112,5 +119,3 @@ def citing(raw=None, *, key=KEY, kind=KIND):
     content["predicate"]["binding"] = base64.b64encode(raw).decode()
     content["predicate"]["scope"] = list(scope_lines(kind, bound=True))
     return content
-
-
