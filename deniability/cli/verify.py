@@ -206,7 +206,7 @@ def verify(
     if signing is not None:
         refuse_own_bundle(verified, signing)
     check_image(request, verified.exclusion, report)
-    sidecar = check_sidecar(request, verified.exclusion, report)
+    sidecar = check_sidecar(request, verified.exclusion.latents, report)
     if request.level is Level.V0:
         report.unchecked.append(
             "V1 was not checked: whether the latents give these residuals (needs --image and "

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deniability.cli.bind import binding_json, tell_binding
+from deniability.cli.exhibits import borrowed, check_model_file, check_sidecar, described
 from deniability.cli.failure import UsageError
+from deniability.cli.options import choose_device
 from deniability.cli.terminal import Output
 from deniability.cli.verification import (
     FIRST_LINES,
@@ -82,18 +84,77 @@ def verify_binding_file(
         )
     if obtained is not None:
         _compare_list(verified.binding, obtained, report)
-    _check_folder(request, verified.binding, report)
-    level = request.level
-    if level is not Level.V0:
-        raise UncheckedError(
-            "level V1 of a binding cannot be reached",
-            where="--model",
+    images = _check_folder(request, verified.binding, report)
+    sidecar = check_sidecar(request, verified.binding.latents, report)
+    if request.level is Level.V0:
+        report.unchecked.append(
+            "V1 was not checked: whether the latents give these residuals (needs --image FOLDER "
+            "and --model)."
         )
-    report.unchecked.append(
-        "V1 was not checked: whether the latents give these residuals (needs --image FOLDER and "
-        "--model)."
-    )
-    _tell(out, level, verified, source, report)
+    else:
+        _replay(request, verified, images, sidecar, report, out)
+    _tell(out, request.level, verified, source, report)
+
+
+def _replay(
+    request: VerificationRequest,
+    verified: VerifiedBinding,
+    images: list[Path],
+    sidecar: Path | None,
+    report: VerificationReport,
+    out: Output,
+) -> None:
+    """Level V1: in an isolated child, or here where there is none and the model is trusted."""
+    from deniability.cli.isolation import plan, replay_binding_isolated  # noqa: PLC0415
+    from deniability.cli.progress import reporting  # noqa: PLC0415
+
+    if request.model is None or sidecar is None:
+        return
+    binding = verified.binding
+    report.borrowed = borrowed(request, binding.generator)
+    if report.borrowed and request.require is not Level.V0:
+        raise UncheckedError(
+            f"level {request.require} is not reached: the model's description would come from the "
+            "binding",
+            where=", ".join(report.borrowed),
+            hint="State it yourself, in generator.toml beside the model or by options.",
+        )
+    check_model_file(request.model, binding.model)
+    how = plan(request, trust_model=request.trust_model)
+    report.isolation = {"mechanism": "none", "reason": how.why_not}
+    with reporting(out) as progress:
+        if how.isolation is None:
+            from deniability.evidence.replay.binding import replay_binding  # noqa: PLC0415
+            from deniability.generators.load import load_generator  # noqa: PLC0415
+
+            report.warnings.append(how.sentence)
+            generator = load_generator(
+                request.model,
+                device=choose_device(request.device),
+                options=request.flags.options(),
+                fallback=described(binding.generator),
+            )
+            found = replay_binding(
+                verified, images=images, generator=generator, sidecar=sidecar, progress=progress
+            )
+            _add(report, found.lines)
+            report.replays.append(found.to_json())
+            return
+        answer = replay_binding_isolated(
+            how.isolation, request, verified, images, sidecar, progress
+        )
+    report.isolation = how.isolation.to_json()
+    _add(report, answer.lines[0])
+    report.replays.extend(answer.values)
+    report.checked.append(how.sentence)
+
+
+def _add(report: VerificationReport, lines: tuple[str, ...]) -> None:
+    for line in lines:
+        if line.startswith("Not checked"):
+            report.unchecked.append(line)
+        else:
+            report.checked.append(f"V1 checked: {line}")
 
 
 def _compare_list(binding: Binding, path: Path, report: VerificationReport) -> None:
@@ -128,29 +189,39 @@ def _compare_list(binding: Binding, path: Path, report: VerificationReport) -> N
 
 def _check_folder(
     request: VerificationRequest, binding: Binding, report: VerificationReport
-) -> None:
-    """Compare the digests of the pictures, if they are there; nothing is decoded.
+) -> list[Path]:
+    """Find the pictures by their digests, if they are there; nothing is decoded.
 
     Raises:
         CommitmentError: one is missing or another one.
 
     """
     from deniability.crypto.digest import sha256_file  # noqa: PLC0415
+    from deniability.errors import InputError  # noqa: PLC0415
 
     if request.image is None:
         report.unchecked.append("The pictures were not compared (use --image FOLDER).")
-        return
+        return []
     folder = request.image
-    there = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else [folder]
-    digests = {sha256_file(path)[0] for path in there}
+    try:
+        there = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    except OSError as cause:
+        raise InputError(
+            "cannot be read",
+            where=str(folder),
+            expected="the folder with the binding's pictures",
+            found=cause.strerror,
+        ) from cause
+    found = {sha256_file(path)[0]: path for path in there}
     for picture in binding.pictures:
-        if picture.file.sha256 not in digests:
+        if picture.file.sha256 not in found:
             raise CommitmentError(
                 "a picture of the binding is not in the folder",
                 where=f"{folder}: {picture.file.name}",
                 expected=picture.file.sha256,
             )
-    report.checked.append(f"All {len(binding.pictures)} pictures are in the folder, byte for byte.")
+    report.checked.append(f"All {len(binding.pictures)} pictures are there, byte for byte.")
+    return [found[picture.file.sha256] for picture in binding.pictures]
 
 
 def check_deployment(
@@ -206,8 +277,13 @@ def _tell(
     out.line(first)
     tell_binding(out, verified.binding)
     out.field("signed by", f"key {verified.signer.keyid} ({source})")
-    for warning in report.warnings:
-        out.field("note", warning)
+    notes = list(report.warnings)
+    if report.borrowed:
+        notes.append(
+            "taken from the binding and not checked: the model's " + ", ".join(report.borrowed)
+        )
+    for note in notes:
+        out.field("note", note)
     for line in (*report.checked, *report.unchecked):
         out.detail(f"* {line}")
     out.result(
@@ -218,7 +294,8 @@ def _tell(
             "summary": first,
             "keyid": verified.signer.keyid,
             "payload": verified.payload_digest,
-            "notes": report.warnings,
+            "notes": notes,
+            "takenFromBundle": report.borrowed,
             "checked": report.checked,
             "notChecked": report.unchecked,
             "replays": report.replays,
