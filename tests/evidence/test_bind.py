@@ -8,14 +8,24 @@ import torch
 import toy_evidence as toy
 
 from deniability.crypto.keys import generate_key
-from deniability.errors import CommitmentError, InputError
+from deniability.errors import CommitmentError, InputError, ReplayError
 from deniability.evidence.bind import bind, pictures_of
 from deniability.evidence.cite import read_citation
 from deniability.evidence.register import sidecar_path
-from deniability.evidence.tensors import latent_digest, read_sidecar
+from deniability.evidence.replay.binding import replay_binding
+from deniability.evidence.signing import sign_statement
+from deniability.evidence.tensors import (
+    describe_bytes,
+    latent_digest,
+    read_sidecar,
+    write_tensors,
+)
 from deniability.report.deployment import deployment_line
+from deniability.stats.binding import decide_binding, kind_threshold
+from deniability.verify.binding import verify_binding
 from deniability.verify.bundle import verify_bundle
 from deniability.verify.trust import TrustPolicy
+from deniability.wire.binding import BINDING_TYPE
 
 
 def obtained(folder, generator, count=30, *, ending="png", **options):
@@ -200,3 +210,102 @@ def test_a_binding_of_another_model_is_refused_before_the_search(bound, tmp_path
     cited = read_citation(bound[1].path, trust=toy.TRUST)
     with pytest.raises(CommitmentError, match="of another model"):
         toy.prove_toy(toy.stranger(tmp_path), opened, tmp_path, cited=cited)
+
+
+# --- V1
+
+
+def replayed(verified, folder, generator, sidecar):
+    return replay_binding(
+        verified, images=pictures_of(folder), generator=generator, sidecar=sidecar
+    )
+
+
+def resigned(made, folder, *, latents=None, **changes):
+    """Change a binding and make it consistent again, as a dishonest signer would."""
+    binding = made.verified.binding.model_copy(update=changes)
+    side = folder / "forged.latents.safetensors"
+    tensors = read_sidecar(sidecar_path(made.path), made.verified.binding.latents)
+    data = write_tensors(side, tensors | ({} if latents is None else {"bound": latents}))
+    result = decide_binding(binding.pictures, binding.kinds, model_digest=binding.model.digest)
+    listed = {"latents": describe_bytes(side.name, data), "result": result}
+    forged = binding.model_copy(update=listed)
+    raw = sign_statement(
+        forged, predicate_type=BINDING_TYPE, subjects=binding.model.files, key=toy.KEY
+    )
+    return verify_binding(raw, trust=toy.TRUST), side
+
+
+def test_latents_are_rendered_again(smooth, bound):
+    folder, made = bound
+    found = replayed(made.verified, folder, smooth[0], sidecar_path(made.path))
+    assert (found.verdict, found.pictures, found.latents) == ("bound", 30, 30)
+    assert found.largest_difference == 0
+
+
+def test_jpegs_and_pictures_that_were_not_found_are_rendered_again(smooth, tmp_path):
+    generator, opened = smooth
+    folder = obtained(tmp_path / "obtained", generator, 3, ending="jpg", quality=75)
+    toy.stranger(folder)
+    (folder / "notes.txt").write_text("from the service")
+    made = bind_toy(folder, opened)
+    found = replayed(made.verified, folder, generator, sidecar_path(made.path))
+    assert (found.verdict, found.pictures, found.latents) == ("not-bound", 5, 4)
+
+
+def test_a_binding_of_made_up_residuals_does_not_survive(smooth, tmp_path):
+    """The service runs another model, and the signer writes down that all was reached."""
+    generator, opened = smooth
+    folder = obtained(tmp_path / "obtained", noisy(0.01))
+    made = bind_toy(folder, opened)
+    claimed = tuple(
+        p.model_copy(update={"stop": "reached", "residual": "0", "pixel_for_pixel": False})
+        for p in made.verified.binding.pictures
+    )
+    forged, side = resigned(made, tmp_path, pictures=claimed)
+    assert forged.binding.result.verdict == "bound"  # at V0
+    with pytest.raises(ReplayError, match="cannot be reproduced"):
+        replayed(forged, folder, generator, side)
+
+
+def test_one_output_under_two_latents_is_not_counted_twice(smooth, tmp_path):
+    generator, opened = smooth
+    folder = obtained(tmp_path / "obtained", generator, 30)
+    toy.own_file(folder, generator, number=5, salt="service", name="again.jpg", quality=95)
+    made = bind_toy(folder, opened)
+    pictures = made.verified.binding.pictures
+    assert pictures[-1].repeats is not None
+    counted = (*pictures[:-1], pictures[-1].model_copy(update={"repeats": None}))
+    forged, side = resigned(made, tmp_path, pictures=counted)
+    assert forged.binding.result.count == 31
+    with pytest.raises(ReplayError, match="counted twice"):
+        replayed(forged, folder, generator, side)
+
+
+def test_raised_truths_do_not_survive(smooth, tmp_path):
+    generator, opened = smooth
+    folder = obtained(tmp_path / "obtained", generator, 2, ending="jpg", quality=75)
+    made = bind_toy(folder, opened)
+    (kind,) = made.verified.binding.kinds
+    truths = ("5.00000e-06",) * len(kind.truths)
+    limit = kind_threshold(kind.kind, truths, toy.TINY)
+    raised = kind.model_copy(update={"truths": truths, "threshold": limit})
+    forged, side = resigned(made, tmp_path, kinds=(raised,))
+    with pytest.raises(ReplayError, match="cannot be reproduced"):
+        replayed(forged, folder, generator, side)
+
+
+def test_other_latents_pictures_and_models_are_refused(smooth, bound, tmp_path):
+    generator, _ = smooth
+    folder, made = bound
+    rows = read_sidecar(sidecar_path(made.path), made.verified.binding.latents)["bound"]
+    for latents, words in ((rows[1:], "does not hold"), (rows.flip(0), "not that of its picture")):
+        forged, side = resigned(made, tmp_path, latents=latents)
+        with pytest.raises(CommitmentError, match=words):
+            replayed(forged, folder, generator, side)
+    other = shutil.copytree(folder, tmp_path / "other")
+    shutil.copy(other / "001.png", other / "000.png")
+    with pytest.raises(CommitmentError, match=r"pictures\.0\.file"):
+        replayed(made.verified, other, generator, sidecar_path(made.path))
+    with pytest.raises(ReplayError, match="does not give the pictures"):
+        replayed(made.verified, folder, noisy(0.01), sidecar_path(made.path))
