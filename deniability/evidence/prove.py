@@ -16,6 +16,7 @@ from deniability.crypto.keys import PrivateKey
 from deniability.crypto.merkle import merkle_root
 from deniability.evidence.cache import controls_for, default_cache_folder
 from deniability.evidence.calibrate import CalibratedSet, statistic_at
+from deniability.evidence.cite import Citation, check_citation, signers
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.register import (
     OpenRegistration,
@@ -138,6 +139,7 @@ def prove(
     cache: Path | None = None,
     batch_limit: int | None = None,
     chain: bytes | None = None,
+    cited: Citation | None = None,
     executor: Executor | None = None,
 ) -> Proof:
     """Search for the accused picture, decide, sign, write, and verify from disk.
@@ -152,9 +154,11 @@ def prove(
         cache: folder of control sets made on demand; the user's cache folder if None.
         batch_limit: most restarts at once; the memory decides if None.
         chain: the key's chain of registrations (`chain_for`), to be embedded.
+        cited: binding of the service's outputs to this model, to be embedded.
         executor: searches; in this process if None.
 
     Raises:
+        CommitmentError: the binding is of another model.
         ImageError: the picture cannot be examined.
         OutputError: the bundle cannot be written.
 
@@ -163,6 +167,8 @@ def prove(
     procedure = opened.procedure
     exhibit = read_exhibit(image, procedure.generator)
     check_writable(output)
+    if cited is not None:
+        check_citation(cited, procedure.generator)
     check_reproduction(procedure, opened.pictures)
     identity = sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
     with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
@@ -180,7 +186,7 @@ def prove(
         side = sidecar_path(output)
         data = write_tensors(side, _tensors(opened, calibrated, trace))
         exclusion = _exclusion(
-            exhibit, opened, calibrated, trace, describe_bytes(side.name, data), chain
+            exhibit, opened, calibrated, trace, describe_bytes(side.name, data), chain, cited
         )
         raw = sign_statement(
             exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
@@ -188,7 +194,7 @@ def prove(
         write_atomic(output, raw)
         verified = verify_bundle(
             read_capped(output, MAX_BUNDLE_BYTES, what="bundle"),
-            trust=TrustPolicy((key.public,)),
+            trust=TrustPolicy((key.public, *signers(cited))),
             where=str(output),
         )
         state.remove()
@@ -270,6 +276,7 @@ def _exclusion(
     trace: Trace,
     latents: FileDescriptor,
     chain: bytes | None,
+    cited: Citation | None,
 ) -> Exclusion:
     procedure, registration = opened.procedure, opened.verified.registration
     protocol, observed = procedure.protocol, exhibit.observed
@@ -300,6 +307,7 @@ def _exclusion(
             model=procedure.generator.spec.format,
             chained=chain is not None,
             beacon=procedure.beacon is not None,
+            bound=cited is not None,
         ),
         accused=Accused(
             file=exhibit.file,
@@ -323,6 +331,7 @@ def _exclusion(
         protocol_digest=protocol.digest,
         encoder=procedure.encoder_digest,
         beacon=procedure.beacon,
+        binding=None if cited is None else cited.embedded,
         controls=calibrated.controls,
         restarts=restarts,
         trace_root=merkle_root([canonical_json(r.to_wire()) for r in restarts]).hex(),
