@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 EXCLUSION = "urn:deniability:exclusion/v1"
 CHAIN_TYPE = "urn:deniability:chain/v1"
+BINDING_TYPE = "urn:deniability:binding/v1"
 ENGINE = "1"
 BEGIN = b'{"dsseEnvelope":{"payload":"'
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -307,6 +308,7 @@ PREDICATE = {
     "generator": GENERATOR,
     "registration": {"payload": HEX, "createdAt": TIME, "chain?": BASE64},
     "beacon?": BEACON,
+    "binding?": BASE64,
     "protocol": PROTOCOL,
     "protocolDigest": HEX,
     "encoder?": HEX,
@@ -323,6 +325,50 @@ STATEMENT = {
     "predicateType": {EXCLUSION},
     "predicate": PREDICATE,
 }
+TRUTH = re.compile(f"{DECIMAL.pattern}|notFinite")
+BINDING = {
+    "result": {
+        "verdict": {"bound", "not-bound"},
+        "sentence": TEXT,
+        "count": COUNT,
+        "reached": COUNT,
+        "share": PLAIN,
+    },
+    "kinds": [{"kind": KIND, "truths": [TRUTH, 0, 100000], "threshold": DECIMAL}, 0, 16],
+    "pictures": [
+        {
+            "file": FILE,
+            "stop": {"reached", "stalled", "exhausted", "nonFinite", "notExamined"},
+            "reason?": TEXT,
+            "repeats?": COUNT,
+            "kind?": HEX,
+            "pixels?": HEX,
+            "residual?": DECIMAL,
+            "distance?": DECIMAL,
+            "restart?": COUNT,
+            "latent?": HEX,
+            "pixelForPixel?": {True, False},
+        },
+        1,
+        4096,
+    ],
+    "obtained?": {"contents": BASE64, "sha256": HEX, "count": COUNT},
+} | {
+    name: PREDICATE[name]
+    for name in (
+        "scope",
+        "model",
+        "generator",
+        "registration",
+        "beacon?",
+        "protocol",
+        "protocolDigest",
+        "latents",
+        "environment",
+        "createdAt",
+    )
+}
+BINDING_STATEMENT = STATEMENT | {"predicateType": {BINDING_TYPE}, "predicate": BINDING}
 CHAIN_STATEMENT = STATEMENT | {"predicateType": {CHAIN_TYPE}, "predicate": CHAIN}
 BUNDLE = {
     "mediaType": {"application/vnd.dev.sigstore.bundle.v0.3+json"},
@@ -530,7 +576,8 @@ def check_kinds(predicate: dict[str, Any]) -> None:
     require(in_families, "commitment", "the family is not searched by this protocol")
     chained, beacon = "chain" in predicate["registration"], "beacon" in predicate
     decoder = generator["format"] == "diffusers"
-    lines = scope(kind["family"], chained=chained, beacon=beacon, decoder=decoder)
+    bound = "binding" in predicate
+    lines = scope(kind["family"], chained=chained, beacon=beacon, bound=bound, decoder=decoder)
     require(predicate["scope"] == lines, "commitment", "scope")
 
 
@@ -725,7 +772,12 @@ DECODER_SCOPE = (
 
 
 def scope(
-    family: str, *, chained: bool = False, beacon: bool = False, decoder: bool = False
+    family: str,
+    *,
+    chained: bool = False,
+    beacon: bool = False,
+    bound: bool = False,
+    decoder: bool = False,
 ) -> list[str]:
     """Return the lines of sections 6 and 18."""
     origin = [
@@ -761,7 +813,10 @@ def scope(
         "behind the model such as an upscaler.",
         "Not covered: outputs hidden in the model on purpose (a backdoor), which no random control "
         "shows.",
-        "Not shown: that the registered model is the one deployed (deployment not verified).",
+        "That the registered model is the one deployed is shown only by the binding in this "
+        "bundle, as far as it goes, to those who trust its signer and where its pictures came from."
+        if bound
+        else "Not shown: that the registered model is the one deployed (deployment not verified).",
         *origin,
         *([DECODER_SCOPE] if decoder else []),
     ]
@@ -994,8 +1049,172 @@ def check_chain(predicate: dict[str, Any], signer: Any) -> None:
     require(holds, "commitment", "the registration is not in its chain")
 
 
+# --- step 14: section 19
+
+
+def binding_scope(obtained: dict[str, Any] | None) -> list[str]:
+    """Return what a binding does not show."""
+    first = (
+        "The signer chose the pictures: nothing shows that none was left out, or that they came "
+        "from the service."
+    )
+    if obtained is not None:
+        first = (
+            f"The pictures are those of a list of {obtained['count']} files with sha256 "
+            f"{obtained['sha256']}; whether somebody else than the signer wrote it down from the "
+            "service is shown only by comparing it with theirs."
+        )
+    return [
+        first,
+        "Not shown: that everybody gets from the service what was obtained here, before and "
+        "afterwards.",
+        "Not shown: that the model was not made to contain these pictures; for that it has to be "
+        "shown that it was registered before they were obtained.",
+        "A JPEG tells models apart less finely than a file without loss: for an accused file count "
+        "only the outputs without loss, and those of its own kind.",
+    ]
+
+
+def binding_result(binding: dict[str, Any]) -> dict[str, Any]:
+    """Compute the result of a binding from its pictures."""
+    pictures, model = binding["pictures"], f"the model sha256:{binding['model']['digest']}"
+    lossless = {digest(k["kind"]) for k in binding["kinds"] if k["kind"]["family"] == "lossless"}
+    different = [p for p in pictures if "repeats" not in p]
+    found = [p for p in different if p["stop"] == "reached"]
+    missed = sum(p["stop"] != "reached" for p in pictures)
+    count, reached = len(different), len(found)
+    share = upper_bound(count - reached, count, Fraction("0.95"))
+    bound = missed == 0 and count >= 30
+    plain = sum(p["kind"] in lossless for p in found)
+    exact = sum(p["pixelForPixel"] for p in found)
+    return {
+        "verdict": "bound" if bound else "not-bound",
+        "sentence": f"Bound: {count} different outputs, said to be obtained from the service, are "
+        f"outputs of {model}: a latent of each is shown ({plain} without loss, {count - plain} as "
+        f"JPEG; {exact} pixel for pixel). If they were drawn as the users' outputs are, with 0.95 "
+        f"confidence at most a share {share} of what the service gives comes from something else."
+        if bound
+        else f"Not bound: of {len(pictures)} pictures said to be obtained from the service "
+        f"{missed} were not found in {model}, and {reached} different outputs were; all have to be "
+        "found, and 30 different ones. A search that is too weak ends so as well.",
+        "count": count,
+        "reached": reached,
+        "share": share,
+    }
+
+
+def check_binding_kinds(binding: dict[str, Any]) -> dict[str, Fraction]:
+    """Return the threshold of each kind by its digest."""
+    generator, protocol = binding["generator"], binding["protocol"]
+    limits: dict[str, Fraction] = {}
+    for entry in binding["kinds"]:
+        kind, truths = entry["kind"], entry["truths"]
+        check_kind(kind)
+        fits = all(kind[name] == generator[name] for name in ("height", "width"))
+        fits = fits and kind["modelChannels"] == generator["channels"]
+        fits = fits and kind.get("rounding", generator["rounding"]) == generator["rounding"]
+        require(fits and kind["family"] in protocol["families"], "commitment", "a kind")
+        wanted = protocol["controls"] if kind["family"] == "jpeg" else 0
+        require(len(truths) == wanted, "commitment", "truths")
+        values = [INFINITE if t == "notFinite" else Fraction(t) for t in truths]
+        small = [v for v in values if v and v < Fraction(protocol["resolution"])]
+        require(not small, "commitment", "a truth is below the resolution")
+        limit = threshold(values, protocol, kind["family"])
+        require(entry["threshold"] == decimal(limit), "commitment", "threshold")
+        require(digest(kind) not in limits, "commitment", "a kind is there twice")
+        limits[digest(kind)] = Fraction(entry["threshold"])
+    named = {p["kind"] for p in binding["pictures"] if "kind" in p}
+    require(named == limits.keys(), "commitment", "kinds are not those of the pictures")
+    return limits
+
+
+def check_pictures(binding: dict[str, Any], limits: dict[str, Fraction]) -> None:
+    """Check every picture of a binding."""
+    pictures, protocol = binding["pictures"], binding["protocol"]
+    names = {p["file"]["name"] for p in pictures}
+    require(len(names) == len(pictures), "commitment", "two pictures have one name")
+    of_result = {"residual", "distance", "restart", "latent"}
+    for i, picture in enumerate(pictures):
+        where, stop = f"picture {i}", picture["stop"]
+        expected = {"reason"} if stop == "notExamined" else {"kind", "pixels"}
+        expected |= set() if stop in {"notExamined", "nonFinite"} else of_result
+        expected |= {"pixelForPixel"} if stop == "reached" else set()
+        present = picture.keys() - {"file", "stop", "repeats"}
+        require(present == expected, "commitment", f"{where}: fields and stop")
+        check_resolution(picture, protocol, where)
+        if "residual" in picture:
+            reached = Fraction(picture["residual"]) <= limits[picture["kind"]]
+            require(reached == (stop == "reached"), "commitment", f"{where}: reached")
+            ran = picture["restart"] < protocol["restarts"]
+            require(ran, "commitment", f"{where}: restart")
+        same = any(
+            picture["file"]["sha256"] == other["file"]["sha256"]
+            or any(n in picture and picture[n] == other.get(n) for n in ("pixels", "latent"))
+            for other in pictures[:i]
+        )
+        repeats = picture.get("repeats")
+        holds = repeats is not None or not same
+        if repeats is not None:
+            holds = repeats < i and "repeats" not in pictures[repeats]
+        require(holds, "commitment", f"{where}: repeats")
+
+
+def check_list(binding: dict[str, Any]) -> None:
+    """Check that the pictures are those of the list."""
+    if "obtained" not in binding:
+        return
+    obtained = binding["obtained"]
+    raw = from_base64(obtained["contents"], "obtained.contents")
+    require(len(raw) <= 1048576, "commitment", "the list is too long")
+    require(hashlib.sha256(raw).hexdigest() == obtained["sha256"], "commitment", "obtained.sha256")
+    try:
+        lines = raw.decode("utf-8").replace("\r\n", "\n").removesuffix("\n").split("\n")
+    except UnicodeDecodeError:
+        refuse("commitment", "the list is not UTF-8")
+    found = [re.fullmatch(r"\\?([0-9a-f]{64}) [ *](.+)", line) for line in lines]
+    require(None not in found, "commitment", "the list is not of sha256sum")
+    require(len(found) == obtained["count"], "commitment", "obtained.count")
+    listed = {match[1] for match in found if match is not None}
+    shown = {p["file"]["sha256"] for p in binding["pictures"]}
+    require(listed == shown, "commitment", "the pictures are not those of the list")
+
+
+def check_binding(predicate: dict[str, Any], keys: dict[str, Any]) -> None:
+    """Check the binding inside the bundle, if a trusted key signed it (step 14)."""
+    if "binding" not in predicate:
+        return
+    try:
+        payload, _ = open_envelope(from_base64(predicate["binding"], "binding"), keys)
+        statement = parse(payload, "statement", "the binding")
+        check_form(statement, BINDING_STATEMENT, "statement", "binding")
+        binding = statement["predicate"]
+        check_generator(binding["generator"])
+        files = [
+            {"name": f["name"], "digest": {"sha256": f["sha256"]}}
+            for f in binding["model"]["files"]
+        ]
+        require(statement["subject"] == files, "commitment", "subjects are not the model's files")
+        check_model(binding["model"])
+        check_protocol(binding)
+        check_beacon(binding)
+        require("chain" not in binding["registration"], "commitment", "registration.chain")
+        check_pictures(binding, check_binding_kinds(binding))
+        check_list(binding)
+        lines = binding_scope(binding.get("obtained"))
+        require(binding["scope"] == lines, "commitment", "scope")
+        require(binding["result"] == binding_result(binding), "statistics", "result")
+    except RefusedError as refused:
+        if refused.stage == "trust":
+            return
+        stage = refused.stage if refused.stage == "timestamp" else "commitment"
+        refuse(stage, f"binding: {refused}")
+    same = binding["model"]["weights"] == predicate["model"]["weights"]
+    same = same and binding["generator"] == predicate["generator"]
+    require(same, "commitment", "the binding is of another model")
+
+
 def verify(raw: bytes, keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the predicate of a bundle that holds (steps 1 to 12)."""
+    """Return the predicate of a bundle that holds (steps 1 to 14)."""
     payload, signer = open_envelope(raw, keys)
     subject, predicate = open_statement(payload)
     check_subject(subject, predicate)
@@ -1007,6 +1226,7 @@ def verify(raw: bytes, keys: dict[str, Any]) -> dict[str, Any]:
     check_finding(predicate)
     check_beacon(predicate)
     check_chain(predicate, signer)
+    check_binding(predicate, keys)
     return predicate
 
 
@@ -1046,6 +1266,8 @@ def main(arguments: list[str] | None = None) -> int:
         return refused.exit_code
     print("V0 holds: signed, consistent with itself; the search was not run again")
     print("timestamps, if there are any, were not checked and date nothing here")
+    if "binding" in predicate:
+        print("a binding is cited; who answers for where its pictures came from was not judged")
     print(predicate["finding"]["sentence"])
     print(f"sha256 of the accused file: {predicate['accused']['file']['sha256']}")
     return 0

@@ -17,6 +17,7 @@ from deniability.stats.binomial import (
     upper_bound,
 )
 from deniability.wire.base import DecimalString, WireModel
+from deniability.wire.binding import Binding
 from deniability.wire.exclusion import Exclusion
 
 _Count = Annotated[int, Field(ge=0, le=10**9)]
@@ -50,6 +51,29 @@ class SearchAnswer(WireModel):
     pooled_upper_bound: _Bound
     detection_probability: _Bound
     full_check: bool
+
+
+class BindingAnswer(WireModel):
+    """The numbers of V1 of a binding."""
+
+    level: Literal["v1"]
+    verdict: Literal["bound", "not-bound"]
+    pictures: _Count
+    latents: _Count
+    largest_difference: _Share
+
+
+def check_binding_answer(answer: Answer, binding: Binding) -> None:
+    """Refuse an answer about a binding that is none, or contradicts it.
+
+    Raises IsolationError.
+    """
+    if not len(answer.values) == len(answer.lines) == 1:
+        raise _wrong("levels", "1", f"{len(answer.values)}")
+    found = _parsed(BindingAnswer, answer.values[0])
+    _same("verdict", binding.result.verdict, found.verdict)
+    _same("pictures", len(binding.pictures), found.pictures)
+    _same("latents", sum(p.latent is not None for p in binding.pictures), found.latents)
 
 
 def check_answer(answer: Answer, exclusion: Exclusion, count: int | None) -> None:

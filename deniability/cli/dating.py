@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from deniability.cli.verification import VerificationReport
-    from deniability.crypto.keys import PrivateKey
+    from deniability.crypto.keys import PrivateKey, PublicKey
     from deniability.evidence.progress import Progress
     from deniability.evidence.timestamp import Stamped
     from deniability.generators.base import Generator
@@ -125,8 +125,18 @@ class Stamping:
         tell_stamps(out, file, made)
         return made
 
-    def stamp_bundle(self, path: Path, key: PrivateKey, progress: Progress) -> VerifiedBundle:
-        """Timestamp a finished bundle, and read it again with the user's roots."""
+    def stamp_bundle(
+        self, path: Path, key: PrivateKey, progress: Progress, *, also: tuple[PublicKey, ...] = ()
+    ) -> VerifiedBundle:
+        """Timestamp a finished bundle, and read it again with the user's roots.
+
+        Args:
+            path: the bundle.
+            key: that signed it.
+            progress: is told who was asked.
+            also: whom else to trust, for a binding that it cites.
+
+        """
         from deniability.errors import DeniabilityError, UncheckedError  # noqa: PLC0415
         from deniability.evidence.timestamp import add_timestamps  # noqa: PLC0415
         from deniability.verify.bundle import verify_bundle  # noqa: PLC0415
@@ -148,7 +158,7 @@ class Stamping:
             progress.note(f"Timestamped by {', '.join(self.urls)}.")
         return verify_bundle(
             read_capped(path, MAX_BUNDLE_BYTES, what="bundle"),
-            trust=TrustPolicy((key.public,), self.roots),
+            trust=TrustPolicy((key.public, *also), self.roots),
             where=str(path),
         )
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from deniability.generators.options import ModelOptions
     from deniability.verify.bundle import VerifiedBundle
     from deniability.wire.exclusion import Exclusion
+    from deniability.wire.generator import GeneratorSpec
+    from deniability.wire.registration import FileDescriptor, ModelDescriptor
 
 
 def check_image(
@@ -40,12 +42,11 @@ def check_image(
 
 
 def check_sidecar(
-    request: VerificationRequest, exclusion: Exclusion, report: VerificationReport
+    request: VerificationRequest, expected: FileDescriptor, report: VerificationReport
 ) -> Path | None:
     """Compare the digest of the latents file, if it is there."""
     from deniability.cli.outputs import latents_beside  # noqa: PLC0415
 
-    expected = exclusion.latents
     recorded = request.bundle.with_name(Path(expected.name).name or "latents")
     found = [path for path in (latents_beside(request.bundle), recorded) if path.exists()]
     candidates = [request.latents] if request.latents is not None else found
@@ -100,7 +101,7 @@ def run_replays(
 
     if request.model is None or request.image is None or sidecar is None:
         return
-    report.borrowed = borrowed(request, verified.exclusion)
+    report.borrowed = borrowed(request, verified.exclusion.generator)
     if report.borrowed and request.require is not Level.V0:
         raise UncheckedError(
             f"level {request.require} is not reached: the model's description would come from the "
@@ -108,7 +109,7 @@ def run_replays(
             where=", ".join(report.borrowed),
             hint="State it yourself, in generator.toml beside the model or by options.",
         )
-    _check_model_file(request.model, verified.exclusion)
+    check_model_file(request.model, verified.exclusion.model)
     how = plan(request, trust_model=request.trust_model)
     report.isolation = {"mechanism": "none", "reason": how.why_not}
     with reporting(out) as progress:
@@ -124,7 +125,7 @@ def run_replays(
     report.checked.append(how.sentence)
 
 
-def borrowed(request: VerificationRequest, exclusion: Exclusion) -> list[str]:
+def borrowed(request: VerificationRequest, spec: GeneratorSpec) -> list[str]:
     """Name the facts about the model that nobody here states, so that the bundle's are taken.
 
     What the verifier states himself is compared with the bundle by the replay.
@@ -135,7 +136,7 @@ def borrowed(request: VerificationRequest, exclusion: Exclusion) -> list[str]:
     if request.model is None or request.model in BUILTIN:
         return []
     stated = stated_options(Path(request.model), request.flags.options())
-    theirs = described(exclusion)
+    theirs = described(spec)
     names = {
         "latent": "latent and prior",
         "output_range": "output range",
@@ -171,7 +172,7 @@ def _replay_here(
         model,
         device=choose_device(request.device),
         options=request.flags.options(),
-        fallback=described(verified.exclusion),
+        fallback=described(verified.exclusion.generator),
         expected=[file.sha256 for file in verified.exclusion.model.files],
     )
     given: dict[str, Any] = {"image": image, "generator": generator, "sidecar": sidecar}
@@ -191,14 +192,14 @@ def _add(report: VerificationReport, level: str, lines: tuple[str, ...]) -> None
             report.checked.append(f"{level} checked: {line}")
 
 
-def _check_model_file(model: str, exclusion: Exclusion) -> None:
+def check_model_file(model: str, expected_model: ModelDescriptor) -> None:
     """Refuse another model before any of it is run."""
     from deniability.generators.builtin import weights_path  # noqa: PLC0415
     from deniability.generators.folder import model_paths  # noqa: PLC0415
 
     shipped = {"builtin": False, "builtin-twin": True}
     path = weights_path(twin=shipped[model]) if model in shipped else Path(model)
-    expected = [file.sha256 for file in exclusion.model.files]
+    expected = [file.sha256 for file in expected_model.files]
     for part in model_paths(path).values() if path.is_dir() else (path,):
         digest = _digest(part, "model")
         if digest not in expected:
@@ -210,8 +211,8 @@ def _check_model_file(model: str, exclusion: Exclusion) -> None:
             )
 
 
-def described(exclusion: Exclusion) -> ModelOptions:
-    """Return what a verified bundle says of its model, as if generator.toml said it."""
+def described(spec: GeneratorSpec) -> ModelOptions:
+    """Return what a verified file says of its model, as if generator.toml said it."""
     from deniability.generators import options  # noqa: PLC0415
 
-    return options.described(exclusion.generator)
+    return options.described(spec)

@@ -37,6 +37,7 @@ _DEPTH = 32
 _KINDS = {
     "urn:deniability:exclusion/v1": "bundle: a finding about one picture and one model",
     "urn:deniability:registration/v1": "registration of a model",
+    "urn:deniability:binding/v1": "binding: outputs of a service searched for in a model",
     "urn:deniability:chain/v1": "chain of a key's registrations",
     "urn:deniability:withdrawal/v1": "withdrawal of a finding or key",
     "https://slsa.dev/verification_summary/v1": "attestation: an examiner's verification summary",
@@ -139,6 +140,13 @@ def _envelope(raw: bytes, where: str) -> dict[str, Any]:
     if values > MAX_VALUES:
         return shown | {"payload": f"{len(payload)} bytes of too many values to be shown"}
     statement = parse_model(payload, Statement, where=f"{where}: payload", error=ParseError)
+    if statement.predicate_type == "urn:deniability:exclusion/v1":
+        cites = "binding" in statement.predicate
+        shown["deployment"] = (
+            "the file cites a binding, which was not verified here"
+            if cites
+            else "deployment not verified: the file cites no binding"
+        )
     return shown | {
         "kind": f"signed statement ({_KINDS.get(statement.predicate_type, 'of another kind')})",
         "type": statement.predicate_type,

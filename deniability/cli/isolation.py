@@ -12,11 +12,12 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deniability.cli.answers import check_answer
+from deniability.cli.answers import check_answer, check_binding_answer
 from deniability.cli.options import Device
 from deniability.crypto.canonical import canonical_json
 from deniability.errors import CommitmentError, DeniabilityError, InputError
@@ -32,7 +33,9 @@ from deniability.sandbox.python import exposing, search_path
 if TYPE_CHECKING:
     from deniability.cli.verification import VerificationRequest
     from deniability.evidence.progress import Progress
+    from deniability.verify.binding import VerifiedBinding
     from deniability.verify.bundle import VerifiedBundle
+    from deniability.wire.registration import ModelDescriptor
 
 _CHUNK = 1 << 20
 _GIB = 1 << 30
@@ -125,8 +128,8 @@ def replay_isolated(
         given, scratch = Path(folder).resolve() / "given", Path(folder).resolve() / "scratch"
         scratch.mkdir()
         exhibits = _Exhibits(given)
-        model = _copy_model(exhibits, str(request.model), verified)
         wanted = verified.exclusion
+        model = _copy_model(exhibits, str(request.model), wanted.model)
         message: dict[str, str | int] = {
             "bundle": exhibits.add(request.bundle, "bundle", None),
             "image": exhibits.add(request.image, "picture", (wanted.accused.file.sha256,)),
@@ -138,42 +141,100 @@ def replay_isolated(
         }
         if request.replay is not None:
             message["count"] = request.replay
-        factory = _factory(request)
-        grants = Grants(
-            scratch=scratch,
-            read=(given, *(_importable(factory) if factory else ())),
-            folder=Path.cwd() if factory else None,
-        )
-        program = Program("deniability.evidence.replay.isolated", processes=True)
-        try:
-            answer = converse(
-                isolation,
-                program,
-                grants,
-                limits(request),
-                request=canonical_json(message),
-                listen=lambda heard: _pass_on(heard, progress),
-            )
-        except DeniabilityError as error:
-            raise exhibits.renamed(error) from None
+        answer = _ask(isolation, request, "isolated", message, exhibits, scratch, progress)
     check_answer(answer, wanted, request.replay)
     return answer
+
+
+def replay_binding_isolated(
+    isolation: Isolation,
+    request: VerificationRequest,
+    verified: VerifiedBinding,
+    images: Sequence[Path],
+    sidecar: Path,
+    progress: Progress,
+) -> Answer:
+    """Run V1 of a binding in a child and return its checked answer.
+
+    Args:
+        isolation: the mechanism.
+        request: what the verifier brought.
+        verified: the binding.
+        images: its pictures, in its order.
+        sidecar: its latents file.
+        progress: is told what happens.
+
+    Raises as `replay_isolated`.
+
+    """
+    binding = verified.binding
+    with tempfile.TemporaryDirectory(prefix="deniability-") as folder:
+        given, scratch = Path(folder).resolve() / "given", Path(folder).resolve() / "scratch"
+        scratch.mkdir()
+        exhibits = _Exhibits(given)
+        model = _copy_model(exhibits, str(request.model), binding.model)
+        for number, (picture, image) in enumerate(zip(binding.pictures, images, strict=True)):
+            wanted, name = (picture.file.sha256,), f"{number:04d}"
+            exhibits.add(image, "picture", wanted, name=name)
+        message: dict[str, str | int] = {
+            "binding": exhibits.add(request.bundle, "binding", None),
+            "images": str(given / "picture"),
+            "latents": exhibits.add(sidecar, "latents file", (binding.latents.sha256,)),
+            "model": model,
+            "signer": base64.b64encode(verified.signer.der).decode("ascii"),
+            "payload": verified.payload_digest,
+            "options": json.dumps(dataclasses.asdict(request.flags.options())),
+        }
+        answer = _ask(isolation, request, "isolated_binding", message, exhibits, scratch, progress)
+    check_binding_answer(answer, binding)
+    return answer
+
+
+def _ask(
+    isolation: Isolation,
+    request: VerificationRequest,
+    module: str,
+    message: dict[str, str | int],
+    exhibits: _Exhibits,
+    scratch: Path,
+    progress: Progress,
+) -> Answer:
+    """Run a module of the replay in a child, on private copies."""
+    factory = _factory(request)
+    grants = Grants(
+        scratch=scratch,
+        read=(exhibits.folder, *(_importable(factory) if factory else ())),
+        folder=Path.cwd() if factory else None,
+    )
+    try:
+        return converse(
+            isolation,
+            Program(f"deniability.evidence.replay.{module}", processes=True),
+            grants,
+            limits(request),
+            request=canonical_json(message),
+            listen=lambda heard: _pass_on(heard, progress),
+        )
+    except DeniabilityError as error:
+        raise exhibits.renamed(error) from None
 
 
 class _Exhibits:
     """Private copies of what the child may read, and what they were copied from."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._names: dict[str, str] = {}
 
-    def add(self, path: Path, what: str, expected: tuple[str, ...] | None) -> str:
+    def add(
+        self, path: Path, what: str, expected: tuple[str, ...] | None, *, name: str | None = None
+    ) -> str:
         """Copy a file, hashing what is copied; refuse another than expected."""
-        return self._copy(path, self._folder / what.partition(" ")[0], what, expected)
+        return self._copy(path, self.folder / what.partition(" ")[0], what, expected, name=name)
 
     def add_folder(self, folder: Path, config: Path | None, expected: tuple[str, ...]) -> str:
         """Copy exactly the files of a model that is a folder, and its description into it."""
-        place = self._folder / "model" / (folder.resolve().name or "folder")
+        place = self.folder / "model" / (folder.resolve().name or "folder")
         for path in model_paths(folder).values():
             self._copy(path, place, "model", expected)
         if config is not None:
@@ -226,10 +287,10 @@ class _Exhibits:
         return text
 
 
-def _copy_model(exhibits: _Exhibits, model: str, verified: VerifiedBundle) -> str:
+def _copy_model(exhibits: _Exhibits, model: str, described: ModelDescriptor) -> str:
     if model in BUILTIN:
         return model
-    expected = tuple(file.sha256 for file in verified.exclusion.model.files)
+    expected = tuple(file.sha256 for file in described.files)
     path = Path(model)
     config = config_path(path)
     if path.is_dir():

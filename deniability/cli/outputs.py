@@ -10,7 +10,7 @@ from typing import Any
 from deniability.errors import DeniabilityError, InputError, OutputError
 
 #: A tensor that only this kind of latents file has.
-_TENSOR = {"bundle": "restarts", "registration": "controls.0"}
+_TENSOR = {"bundle": "restarts", "registration": "controls.0", "binding": "bound"}
 _MAX_HEADER_BYTES = 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -20,8 +20,8 @@ def refuse_loss(path: Path, *, what: str, force: bool, inputs: tuple[Path, ...] 
 
     Args:
         path: to be written.
-        what: kind of result: "bundle", "registration" or "picture". The latents file beside one
-            of the first two is guarded with it.
+        what: kind of result: "bundle", "registration", "binding" or "picture". The latents file
+            beside one of the first three is guarded with it.
         force: replace one of the same kind.
         inputs: files that the command reads, never to be replaced.
 
@@ -74,7 +74,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _is_ours(path: Path, what: str, *, latents: bool) -> bool:
-    """Tell whether a file is a bundle or a registration, or such a one's latents file."""
+    """Tell whether a file is a result of this kind, or such a one's latents file."""
     if latents:
         beginning = _beginning(path, 8 + _MAX_HEADER_BYTES)
         size = int.from_bytes(beginning[:8], "little")
@@ -84,10 +84,15 @@ def _is_ours(path: Path, what: str, *, latents: bool) -> bool:
 
 
 def _predicate_types() -> dict[str, str]:
+    from deniability.wire.binding import BINDING_TYPE  # noqa: PLC0415
     from deniability.wire.exclusion import EXCLUSION_TYPE  # noqa: PLC0415
     from deniability.wire.registration import REGISTRATION_TYPE  # noqa: PLC0415
 
-    return {"bundle": EXCLUSION_TYPE, "registration": REGISTRATION_TYPE}
+    return {
+        "bundle": EXCLUSION_TYPE,
+        "registration": REGISTRATION_TYPE,
+        "binding": BINDING_TYPE,
+    }
 
 
 def _predicate_type(path: Path) -> Any:

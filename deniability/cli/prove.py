@@ -38,6 +38,7 @@ from deniability.cli.terminal import Output
 
 if TYPE_CHECKING:
     from deniability.crypto.keys import PrivateKey
+    from deniability.evidence.cite import Citation
     from deniability.evidence.progress import Progress
     from deniability.evidence.prove import Proof
     from deniability.evidence.register import OpenRegistration
@@ -64,6 +65,7 @@ class Job:
         stamping: authorities to ask for timestamps of the bundle.
         accused_at: when the accusation was made.
         executor: searches; this process if None.
+        cited: binding of the service's outputs to the model.
 
     """
 
@@ -80,6 +82,7 @@ class Job:
     stamping: Stamping = field(default_factory=Stamping)
     accused_at: datetime | None = None
     executor: Executor | None = None
+    cited: Citation | None = None
 
 
 @with_model_flags
@@ -120,6 +123,13 @@ def prove(
     tsa: TsaOption = None,
     tsa_root: TsaRootOption = None,
     accused_at: AccusedAtOption = None,
+    binding: Annotated[
+        Path | None,
+        typer.Option(
+            "--binding",
+            help="What deny bind wrote of this model's service; it goes into the bundle.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -163,6 +173,7 @@ def prove(
             stamping=stamping,
             accused_at=accused,
             executor=workers,
+            cited=None if binding is None else read_cited(binding, signer, stamping),
         )
 
         def load() -> Generator:
@@ -183,6 +194,19 @@ def prove(
     raise typer.Exit(_tell(out, job, proof, figure_file))
 
 
+def read_cited(path: Path, key: PrivateKey, stamping: Stamping) -> Citation:
+    """Read the binding to cite, by this key or one of the trust store."""
+    from deniability.evidence.cite import read_citation  # noqa: PLC0415
+    from deniability.verify.trust import (  # noqa: PLC0415
+        TrustPolicy,
+        default_trust_folder,
+        load_trust_store,
+    )
+
+    keys = (key.public, *load_trust_store(default_trust_folder()).keys)
+    return read_citation(path, trust=TrustPolicy(keys, stamping.roots))
+
+
 def refuse_losses(job: Job, *, force: bool) -> None:
     """Refuse to write a result over something else; raises OutputError."""
     from deniability.cli.outputs import latents_beside, refuse_loss  # noqa: PLC0415
@@ -198,11 +222,14 @@ def refuse_losses(job: Job, *, force: bool) -> None:
 
 
 def read_accused(job: Job, generator: Generator) -> None:
-    """Refuse a picture that cannot be examined, and an output that cannot be written."""
+    """Refuse what cannot be examined, a binding of another model, and an unwritable output."""
+    from deniability.evidence.cite import check_citation  # noqa: PLC0415
     from deniability.evidence.prove import read_exhibit  # noqa: PLC0415
     from deniability.evidence.register import check_writable  # noqa: PLC0415
 
     read_exhibit(job.image, generator)
+    if job.cited is not None:
+        check_citation(job.cited, generator)
     check_writable(job.output)
 
 
@@ -213,6 +240,7 @@ def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Pro
         chain_for,
         default_chain_folder,
     )
+    from deniability.evidence.cite import signers  # noqa: PLC0415
     from deniability.evidence.prove import prove as prove_case  # noqa: PLC0415
 
     chain = chain_for(
@@ -233,9 +261,11 @@ def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Pro
         resume=job.resume,
         progress=progress,
         chain=chain,
+        cited=job.cited,
         executor=job.executor,
     )
-    proof = replace(proof, verified=job.stamping.stamp_bundle(proof.path, job.key, progress))
+    verified = job.stamping.stamp_bundle(proof.path, job.key, progress, also=signers(job.cited))
+    proof = replace(proof, verified=verified)
     return proof, _draw(job, proof, opened.procedure.generator, progress)
 
 
@@ -312,7 +342,10 @@ def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
         shown = ", ".join(f"{value:.4f}" for value in latent[:_SHOWN])
         more = f", ... ({len(latent)} numbers, all in the latents file)"
         out.field("latent", shown + (more if len(latent) > _SHOWN else ""))
-    for caveat in caveats(proof.verified.dating, accused_at=job.accused_at):
+    verified = proof.verified
+    for caveat in caveats(
+        verified.dating, accused_at=job.accused_at, deployment=verified.deployment
+    ):
         out.field("note", caveat)
     out.field("bundle", str(proof.path))
     out.field("latents", str(latents))

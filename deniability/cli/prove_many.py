@@ -139,12 +139,16 @@ def _prepared(
     job: Job, generator: Generator, progress: Progress, *, force: bool
 ) -> dict[str, Any] | None:
     """Refuse what cannot work before hours of it; return what an earlier run finished."""
+    from deniability.evidence.cite import signers  # noqa: PLC0415
+
     if job.resume and job.output.exists():
         finished = _finished(job)
         if finished is not None:
             if not (finished.times.stamps or finished.times.unknown):
                 # The earlier run may have ended before the authorities answered.
-                finished = job.stamping.stamp_bundle(job.output, job.key, progress)
+                finished = job.stamping.stamp_bundle(
+                    job.output, job.key, progress, also=signers(job.cited)
+                )
             return _done(job, finished, None) | {"finishedBefore": True}
     refuse_losses(job, force=force)
     read_accused(job, generator)
@@ -152,9 +156,10 @@ def _prepared(
 
 
 def _finished(job: Job) -> VerifiedBundle | None:
-    """Return the bundle that is there, if it is this key's, about this picture and registration."""
+    """Return the bundle that is there, if it is this key's, of this picture, model and binding."""
     from deniability.crypto.digest import sha256_file  # noqa: PLC0415
     from deniability.errors import DeniabilityError  # noqa: PLC0415
+    from deniability.evidence.cite import signers  # noqa: PLC0415
     from deniability.verify.bundle import verify_bundle, verify_registration  # noqa: PLC0415
     from deniability.verify.parse import MAX_BUNDLE_BYTES  # noqa: PLC0415
     from deniability.verify.trust import (  # noqa: PLC0415
@@ -164,7 +169,7 @@ def _finished(job: Job) -> VerifiedBundle | None:
     )
     from deniability.wire.files import read_capped  # noqa: PLC0415
 
-    trust = TrustPolicy((job.key.public,), tsa_roots=job.stamping.roots)
+    trust = TrustPolicy((job.key.public, *signers(job.cited)), tsa_roots=job.stamping.roots)
     registrars = TrustPolicy((job.key.public, *load_trust_store(default_trust_folder()).keys))
     try:
         raw = read_capped(job.output, MAX_BUNDLE_BYTES, what="bundle")
@@ -175,6 +180,8 @@ def _finished(job: Job) -> VerifiedBundle | None:
         return None
     same = verified.exclusion.registration.payload == registered.payload_digest
     picture = sha256_file(job.image)[0] == verified.exclusion.accused.file.sha256
+    embedded = None if job.cited is None else job.cited.embedded
+    same = same and verified.exclusion.binding == embedded
     return verified if same and picture and latents_beside(job.output).exists() else None
 
 
@@ -190,7 +197,9 @@ def _done(job: Job, verified: VerifiedBundle, figure: Path | None) -> dict[str, 
         "latents": str(latents_beside(job.output)),
         "figure": None if figure is None else str(figure),
         "payload": verified.payload_digest,
-        "notes": list(caveats(verified.dating, accused_at=job.accused_at)),
+        "notes": list(
+            caveats(verified.dating, accused_at=job.accused_at, deployment=verified.deployment)
+        ),
         "exitCode": VERDICT_CODES[finding.verdict],
     }
 

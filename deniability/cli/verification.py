@@ -135,7 +135,7 @@ def tell(
     out.field("picture", f"{exclusion.accused.file.name}, sha256 {exclusion.accused.file.sha256}")
     out.field("signed by", f"key {verified.signer.keyid} ({source})")
     caveats = [
-        *caveats_of(verified.dating, accused_at=report.accused_at),
+        *caveats_of(verified.dating, accused_at=report.accused_at, deployment=verified.deployment),
         *report.warnings,
     ]
     if report.borrowed:

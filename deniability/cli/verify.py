@@ -41,7 +41,14 @@ from deniability.cli.verification import (
     check_request,
     tell,
 )
+from deniability.cli.verify_binding import (
+    check_deployment,
+    refuse_others,
+    verify_binding_file,
+)
 from deniability.cli.withdraw import check_withdrawals, read_withdrawals
+from deniability.errors import StatementError
+from deniability.wire.binding import BINDING_TYPE
 
 if TYPE_CHECKING:
     from deniability.verify.bundle import VerifiedBundle
@@ -55,8 +62,13 @@ _V0_CHECKED = (
 
 @with_model_flags
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
-    image: Annotated[Path | None, typer.Option("--image", help="The accused picture.")] = None,
+    bundle: Annotated[Path, typer.Argument(help="The bundle; or a binding.")],
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            "--image", help="The accused picture; of a binding the folder of its pictures."
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="The model: V1. It is run, isolated.")
     ] = None,
@@ -138,6 +150,14 @@ def verify(
         Path | None,
         typer.Option("--beacon-file", help="The beacon's round as you got it yourself (JSON)."),
     ] = None,
+    obtained: Annotated[
+        Path | None,
+        typer.Option(
+            "--obtained",
+            help="The list of outputs of the service, as you got it from whoever obtained them: "
+            "that of the binding has to be the same.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -160,17 +180,34 @@ def verify(
     trust, source = _trust(key)
     trust = replace(trust, tsa_roots=read_roots(tsa_root))
     raw = _read(bundle)
-    verified = _verify_bytes(raw, bundle, trust)
+    try:
+        verified = _verify_bytes(raw, bundle, trust)
+    except StatementError as cause:
+        if cause.found != BINDING_TYPE:
+            raise
+        refuse_others(
+            {
+                "--accused-at": accused_at,
+                "--attest": attest,
+                "--attestation": attestation,
+                "--beacon-file": beacon_file,
+                "--chain": chain,
+                "--replay": replay,
+            }
+        )
+        verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
+        return
     report = VerificationReport(checked=[_V0_CHECKED], accused_at=accused)
     check_dating(verified, trust, published=chain, beacon_file=beacon_file, report=report)
     report.warnings += check_withdrawals(withdrawals, verified, bundle)
+    verified = check_deployment(verified, obtained, withdrawals, report)
     report.add_withdrawals(len(withdrawals))
     attested = witnesses.heard(verified, withdrawals, trust)
     check_level(request, attested)
     if signing is not None:
         refuse_own_bundle(verified, signing)
     check_image(request, verified.exclusion, report)
-    sidecar = check_sidecar(request, verified.exclusion, report)
+    sidecar = check_sidecar(request, verified.exclusion.latents, report)
     if request.level is Level.V0:
         report.unchecked.append(
             "V1 was not checked: whether the latents give these residuals (needs --image and "

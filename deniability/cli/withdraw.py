@@ -29,7 +29,9 @@ Target = Annotated[
 
 
 def withdraw(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, or an examiner's attestation.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle, an examiner's attestation or a binding.")
+    ],
     reason: Reason,
     key: SigningKey = None,
     output: Target = None,

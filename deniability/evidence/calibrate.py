@@ -170,6 +170,13 @@ def calibrate(
     )
 
 
+def true_residuals(procedure: Procedure, handling: Handling) -> list[str | None]:
+    """Return the residuals of a kind's controls at their true latents; nothing is searched."""
+    _, latents = control_latents(procedure, handling.kind)
+    truths = _truths(procedure, handling, latents, _chunk(handling, procedure))
+    return [_wire(value) for value in truths]
+
+
 def _chunk(handling: Handling, procedure: Procedure) -> int:
     """How many controls' observations are held at once."""
     kind = handling.kind

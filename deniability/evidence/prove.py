@@ -17,6 +17,7 @@ from deniability.crypto.keys import PrivateKey
 from deniability.crypto.merkle import merkle_root
 from deniability.evidence.cache import controls_for, default_cache_folder
 from deniability.evidence.calibrate import CalibratedSet, statistic_at
+from deniability.evidence.cite import Citation, check_citation, signers
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.register import (
     OpenRegistration,
@@ -167,6 +168,7 @@ def prove(
     cache: Path | None = None,
     batch_limit: int | None = None,
     chain: bytes | None = None,
+    cited: Citation | None = None,
     executor: Executor | None = None,
     only: Sequence[HandlingName] | None = None,
 ) -> Proof:
@@ -182,10 +184,12 @@ def prove(
         cache: folder of control sets made on demand; the user's cache folder if None.
         batch_limit: most restarts at once; the memory decides if None.
         chain: the key's chain of registrations (`chain_for`), to be embedded.
+        cited: binding of the service's outputs to this model, to be embedded.
         executor: searches; in this process if None.
         only: families of handling that the search is narrowed to; None for all of the preset.
 
     Raises:
+        CommitmentError: the binding is of another model.
         ImageError: the picture cannot be examined.
         OutputError: the bundle cannot be written.
 
@@ -194,6 +198,8 @@ def prove(
     procedure = opened.procedure
     exhibit = read_exhibit(image, procedure.generator, protocol=procedure.protocol, only=only)
     check_writable(output)
+    if cited is not None:
+        check_citation(cited, procedure.generator)
     check_reproduction(procedure, opened.pictures)
     identity = sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
     with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
@@ -221,7 +227,7 @@ def prove(
         side = sidecar_path(output)
         data = write_tensors(side, _tensors(opened, searches))
         exclusion = _exclusion(
-            exhibit, opened, searches, describe_bytes(side.name, data), chain, only
+            exhibit, opened, searches, describe_bytes(side.name, data), chain, cited, only
         )
         raw = sign_statement(
             exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
@@ -229,7 +235,7 @@ def prove(
         write_atomic(output, raw)
         verified = verify_bundle(
             read_capped(output, MAX_BUNDLE_BYTES, what="bundle"),
-            trust=TrustPolicy((key.public,)),
+            trust=TrustPolicy((key.public, *signers(cited))),
             where=str(output),
         )
         state.remove()
@@ -322,6 +328,7 @@ def _exclusion(
     searches: Sequence[Searched],
     latents: FileDescriptor,
     chain: bytes | None,
+    cited: Citation | None,
     only: Sequence[HandlingName] | None,
 ) -> Exclusion:
     procedure, registration = opened.procedure, opened.verified.registration
@@ -353,6 +360,7 @@ def _exclusion(
             chained=chain is not None,
             beacon=procedure.beacon is not None,
             edits=edits_of(handled),
+            bound=cited is not None,
         ),
         accused=Accused(
             file=exhibit.file,
@@ -376,6 +384,7 @@ def _exclusion(
         protocol_digest=protocol.digest,
         encoder=procedure.encoder_digest,
         beacon=procedure.beacon,
+        binding=None if cited is None else cited.embedded,
         controls=calibrated.controls,
         restarts=restarts,
         trace_root=_root(restarts),

@@ -6,16 +6,15 @@ import shlex
 from datetime import datetime
 from pathlib import Path
 
+from deniability.report.deployment import NOT_SHOWN, deployment_line
 from deniability.verify.chain import Dating
+from deniability.verify.deployment import Deployment
 from deniability.wire.exclusion import Exclusion, FamilyFinding
 
-_DEPLOYMENT = (
-    "deployment not verified: nothing shows that the registered model is the one in service"
-)
 _UNDATED = "registered after the accusation, or undated"
 #: What a bundle without chain, timestamps and beacon does not show.
 CAVEATS = (
-    _DEPLOYMENT,
+    NOT_SHOWN,
     f"{_UNDATED}: no timestamp by an authority that you trust shows when",
     "seeds could have been ground: no public beacon entered them",
 )
@@ -23,15 +22,18 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _HANDLING = {"lossless": "pixels stored without loss", "jpeg": "saved once as JPEG"}
 
 
-def caveats(dating: Dating, *, accused_at: datetime | None = None) -> tuple[str, ...]:
+def caveats(
+    dating: Dating, *, accused_at: datetime | None = None, deployment: Deployment | None = None
+) -> tuple[str, ...]:
     """Return what is said near the top of every answer: of deployment, date and seeds.
 
     Args:
         dating: what the bundle shows, to this verifier.
         accused_at: when the accusation was made, as the verifier says.
+        deployment: what the binding shows that the bundle cites, if it cites one.
 
     """
-    return (_DEPLOYMENT, _date(dating, accused_at), _seeds(dating))
+    return (deployment_line(deployment), _date(dating, accused_at), _seeds(dating))
 
 
 def _date(dating: Dating, accused_at: datetime | None) -> str:

@@ -115,6 +115,7 @@ def scope_lines(
     chained: bool = False,
     beacon: bool = False,
     edits: Sequence[EditName] = (),
+    bound: bool = False,
 ) -> tuple[str, ...]:
     """Return what a finding about this kind of file covers and what it does not.
 
@@ -124,6 +125,7 @@ def scope_lines(
         chained: whether the bundle has the chain of the key's registrations.
         beacon: whether a public beacon's value is in the seeds.
         edits: further families of handling that were searched for.
+        bound: whether the bundle cites a binding.
 
     """
     handled = bool(edits) or kind.edit is not None
@@ -150,7 +152,10 @@ def scope_lines(
         "behind the model such as an upscaler.",
         "Not covered: outputs hidden in the model on purpose (a backdoor), which no random control "
         "shows.",
-        "Not shown: that the registered model is the one deployed (deployment not verified).",
+        "That the registered model is the one deployed is shown only by the binding in this "
+        "bundle, as far as it goes, to those who trust its signer and where its pictures came from."
+        if bound
+        else "Not shown: that the registered model is the one deployed (deployment not verified).",
         *_origin_lines(chained=chained, beacon=beacon),
         *((_DECODER_SCOPE,) if model == "diffusers" else ()),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
@@ -49,6 +50,9 @@ from deniability.wire.roles import (
 )
 from deniability.wire.statement import Subject
 
+if TYPE_CHECKING:
+    from deniability.verify.deployment import Deployment
+
 NO_TIMES = Times()
 NO_DATING = Dating()
 
@@ -64,6 +68,7 @@ class VerifiedBundle:
         times: what the bundle's timestamps show.
         dating: what is shown of the registration's time and of its seeds.
         chain: of the key's registrations, if the bundle has it.
+        deployment: what the binding shows that it cites, if it cites one.
 
     """
 
@@ -73,6 +78,7 @@ class VerifiedBundle:
     times: Times = NO_TIMES
     dating: Dating = NO_DATING
     chain: VerifiedChain | None = None
+    deployment: Deployment | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,7 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
         signed.times,
         _dating(exclusion, chain, where),
         chain,
+        _deployment(exclusion, signed, trust, where),
     )
 
 
@@ -222,6 +229,7 @@ def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
         chained=exclusion.registration.chain is not None,
         beacon=exclusion.beacon is not None,
         edits=edits_of(exclusion.handled or ()),
+        bound=exclusion.binding is not None,
     )
 
 
@@ -373,6 +381,18 @@ def _dating(exclusion: Exclusion, chain: VerifiedChain | None, where: str) -> Da
         beacon=beacon,
         where=f"{where}: registration.chain",
     )
+
+
+def _deployment(
+    exclusion: Exclusion, signed: SignedPayload, trust: TrustPolicy, where: str
+) -> Deployment | None:
+    # Step 14: a binding that is cited verifies, and is about this model.
+    if exclusion.binding is None:
+        return None
+    # It is checked with functions of this module.
+    from deniability.verify.deployment import deployment_of  # noqa: PLC0415
+
+    return deployment_of(exclusion, signed.signer.keyid, trust=trust, where=where)
 
 
 def check_beacon(beacon: Beacon | None, where: str) -> None:

@@ -194,6 +194,7 @@ class Exclusion(WireModel):
         protocol, protocol_digest: the frozen preset.
         encoder: sha256 of the encoder's tensors.
         beacon: the registration's: its value is in the controls' seeds.
+        binding: of the service's outputs to the model: the signed file's bytes in base64.
         controls: the set used.
         restarts: the whole trace on the accused, in index order.
         trace_root: Merkle root (hex) over the restarts' canonical JSON.
@@ -215,6 +216,7 @@ class Exclusion(WireModel):
     protocol_digest: Sha256Hex
     encoder: Sha256Hex | None = None
     beacon: Beacon | None = None
+    binding: Base64Text | None = None
     controls: ControlSet
     restarts: tuple[RestartRecord, ...]
     trace_root: Sha256Hex

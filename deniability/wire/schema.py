@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from deniability.wire.base import WireModel
 from deniability.wire.beacon import Intent
+from deniability.wire.binding import BINDING_TYPE, Binding
 from deniability.wire.chain import CHAIN_TYPE, Chain
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion
 from deniability.wire.files import write_atomic
@@ -35,6 +36,7 @@ _MODELS: tuple[tuple[str, str, type[WireModel]], ...] = (
     ("statement", "urn:deniability:schema/statement/v1", Statement),
     ("registration", f"{REGISTRATION_TYPE}/schema", Registration),
     ("exclusion", f"{EXCLUSION_TYPE}/schema", Exclusion),
+    ("binding", f"{BINDING_TYPE}/schema", Binding),
     ("chain", f"{CHAIN_TYPE}/schema", Chain),
     ("intent", "urn:deniability:schema/intent/v1", Intent),
     ("generator", "urn:deniability:schema/generator/v1", GeneratorSpec),

@@ -43,12 +43,14 @@ def request_for(path, **flags):
 
 def test_the_bundle_fills_in_what_nobody_states_and_that_is_said(script, bundle):
     script.with_suffix(".generator.toml").unlink(missing_ok=True)
-    assert borrowed(request_for(script), bundle) == [
+    assert borrowed(request_for(script), bundle.generator) == [
         "latent and prior",
         "output range",
         "rounding",
     ]
-    generator = load_generator(script, device=torch.device("cpu"), fallback=described(bundle))
+    generator = load_generator(
+        script, device=torch.device("cpu"), fallback=described(bundle.generator)
+    )
     assert generator.spec.output_range == ("-1.2", "1.2")
 
 
@@ -56,8 +58,10 @@ def test_the_local_description_wins(script, bundle):
     description = script.with_suffix(".generator.toml")
     description.write_text(TOML)
     try:
-        assert borrowed(request_for(script), bundle) == []
-        generator = load_generator(script, device=torch.device("cpu"), fallback=described(bundle))
+        assert borrowed(request_for(script), bundle.generator) == []
+        generator = load_generator(
+            script, device=torch.device("cpu"), fallback=described(bundle.generator)
+        )
     finally:
         description.unlink()
     assert generator.spec.output_range == ("-1", "1")
@@ -66,8 +70,8 @@ def test_the_local_description_wins(script, bundle):
 
 def test_flags_win_too_and_are_not_borrowed(script, bundle):
     request = request_for(script, output_range=("-1", "1"), latent_shape=(16,))
-    assert borrowed(request, bundle) == ["rounding"]
+    assert borrowed(request, bundle.generator) == ["rounding"]
 
 
 def test_nothing_is_borrowed_for_the_built_in(bundle):
-    assert borrowed(request_for("builtin"), bundle) == []
+    assert borrowed(request_for("builtin"), bundle.generator) == []

@@ -311,6 +311,7 @@ def _mend_scope(predicate: dict[str, Any]) -> None:
         predicate["accused"]["kind"]["family"],
         chained="chain" in predicate["registration"],
         beacon="beacon" in predicate,
+        bound="binding" in predicate,
         decoder=predicate["generator"]["format"] == "diffusers",
     )
 

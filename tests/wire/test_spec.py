@@ -91,6 +91,7 @@ def definitions():
         ("registration", "Registration"),
         ("exclusion", "Exclusion"),
         ("chain", "Chain"),
+        ("binding", "Binding"),
         ("intent", "Intent"),
         ("generator", "GeneratorSpec"),
         ("verification-summary", "VerificationSummary"),
@@ -354,6 +355,8 @@ def test_scope(family):
                 seeds = words["beacon" if beacon else "no beacon"]
                 expected = (first, *others[:-1], last, seeds)
                 assert expected == scope_lines(KINDS[family], chained=chained, beacon=beacon)
+    lines = scope_lines(KINDS[family], bound=True)
+    assert lines == (first, *others[:-2], block("deployment")["binding"], others[-1])
 
 
 def test_words_of_a_decoder():
@@ -382,7 +385,7 @@ def test_steps_are_numbered_as_in_the_code():
     for name in ("envelope", "bundle"):
         code = (ROOT / "deniability" / "verify" / f"{name}.py").read_text("utf-8")
         found += [int(n) for n in re.findall(r"\bStep (\d+):", code)]
-    assert found == list(STEPS) == list(range(1, 14))
+    assert found == list(STEPS) == list(range(1, 15))
 
 
 def test_functions_run_in_the_order_of_the_steps():
@@ -426,6 +429,11 @@ def test_each_step_refuses_at_the_stage_that_it_names():
         change(content["predicate"])
         return sign(content)
 
+    def cites(content):
+        content["binding"] = "AAAA"
+        kind = ObservationKind.model_validate_json(canonical_json(content["accused"]["kind"]))
+        content["scope"] = list(scope_lines(kind, bound=True))
+
     stamps = {"rfc3161Timestamps": [{"signedTimestamp": "AAAA"}]}
     attacks = {
         1: [(sign(statement()) + b"\n", "parse")],
@@ -457,6 +465,7 @@ def test_each_step_refuses_at_the_stage_that_it_names():
         11: [(predicate(lambda p: p.update(traceRoot="0" * 64)), "commitment")],
         12: [(predicate(lambda p: p["finding"].update(sentence="x")), "statistics")],
         13: [(predicate(lambda p: p["registration"].update(chain="AAAA")), "commitment")],
+        14: [(predicate(cites), "commitment")],
     }
     for step, cases in attacks.items():
         named = re.findall(r"[Ss]tage: ([a-z]+)", STEPS[step])
@@ -527,3 +536,46 @@ def test_turns_of_labels():
     assert [roles.label_round(j, encoder=False, labels=2) for j in range(5)] == [0, 0, 1, 1, 2]
     assert "24 / 2 with `pristine-standard-v1`" in words
     assert roles.most_labels(PRESETS["pristine-standard-v1"].restarts) == 24 // 2
+
+
+# --- bindings
+
+
+def test_the_words_of_a_binding():
+    from binding_samples import JPEG, LOSSLESS, picture, pictures
+
+    from deniability.stats.binding import binding_scope, decide_binding
+    from deniability.wire.binding import Obtained
+
+    words = block("binding-sentences")
+    found = decide_binding(pictures(32, jpeg=2), (LOSSLESS, JPEG), model_digest="d" * 64)
+    numbers = {"lossless": 30, "jpeg": 2, "exact": 32}
+    assert found.sentence == words["bound"].format(
+        count=32, share=found.share, digest="d" * 64, **numbers
+    )
+    some = (*pictures(5), picture(5, stop="stalled", residual="1.00000e-03"))
+    failed = decide_binding(some, (LOSSLESS,), model_digest="d" * 64)
+    assert failed.sentence == words["not-bound"].format(
+        pictures=6, missed=1, reached=5, digest="d" * 64
+    )
+    text = re.search(r"^```binding-scope\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)[1]
+    without, with_list, *others = text.splitlines()
+    assert binding_scope(None) == (without.removeprefix("no list: "), *others)
+    listed = Obtained(contents="AAAA", sha256="e" * 64, count=7)
+    first = with_list.removeprefix("list: ").format(count=7, sha256="e" * 64)
+    assert binding_scope(listed) == (first, *others)
+
+
+def test_the_numbers_of_a_binding():
+    from deniability.wire import binding
+
+    rule = " ".join(TEXT.split("**The rule.**")[1].split())
+    assert f"`count` is at least {binding.LEAST_OUTPUTS}" in rule
+    assert f"with confidence {binding.CONFIDENCE}" in rule
+    assert binding.MAX_LIST_BYTES == 2**20
+    assert f"at most {binding.MAX_KINDS} BindingKind" in TEXT
+    assert f"1 to {binding.MAX_PICTURES} BoundPicture" in TEXT
+    pytest.importorskip("torch")
+    from deniability.evidence.outputs import SAME_OUTPUT
+
+    assert f"differ by {SAME_OUTPUT:.0f} squared on average" in " ".join(TEXT.split())

@@ -17,6 +17,8 @@ from deniability.evidence.tensors import read_sidecar
 from deniability.generators.base import Generator
 from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.exclusion import Exclusion
+from deniability.wire.generator import GeneratorSpec
+from deniability.wire.registration import ModelDescriptor
 
 
 @dataclass(frozen=True)
@@ -39,25 +41,7 @@ def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidec
 
     """
     exclusion = verified.exclusion
-    model = describe_model(generator)
-    if model != exclusion.model:
-        raise InputError(
-            "not the model that the bundle is about",
-            where="--model",
-            expected=f"model sha256:{exclusion.model.digest}",
-            found=f"sha256:{model.digest}",
-            hint="File names count: they must be "
-            + ", ".join(repr(file.name) for file in exclusion.model.files[:4])
-            + ".",
-        )
-    if generator.spec != exclusion.generator:
-        raise ReplayError(
-            "the model is described otherwise than in the bundle",
-            where="--model",
-            expected=str(exclusion.generator.to_wire()),
-            found=str(generator.spec.to_wire()),
-            hint="Use the generator.toml that belongs to the bundle.",
-        )
+    check_model(generator, exclusion.model, exclusion.generator)
     exhibit = read_exhibit(image, generator, called=exclusion.accused.file.name)
     _same(exhibit, exclusion)
     tensors = read_sidecar(sidecar, exclusion.latents)
@@ -69,6 +53,47 @@ def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidec
         beacon=exclusion.beacon,
         where=str(sidecar),
     )
+    check_pictures(procedure, tensors)
+    return Case(exclusion, exhibit, procedure, tensors)
+
+
+def check_model(generator: Generator, model: ModelDescriptor, spec: GeneratorSpec) -> None:
+    """Check that a loaded generator is the model that something signed is about.
+
+    Raises:
+        InputError: it is another one.
+        ReplayError: it is described otherwise.
+
+    """
+    found = describe_model(generator)
+    if found != model:
+        raise InputError(
+            "not the model that the bundle is about",
+            where="--model",
+            expected=f"model sha256:{model.digest}",
+            found=f"sha256:{found.digest}",
+            hint="File names count: they must be "
+            + ", ".join(repr(file.name) for file in model.files[:4])
+            + ".",
+        )
+    if generator.spec != spec:
+        raise ReplayError(
+            "the model is described otherwise than in the bundle",
+            where="--model",
+            expected=str(spec.to_wire()),
+            found=str(generator.spec.to_wire()),
+            hint="Use the generator.toml that belongs to the bundle.",
+        )
+
+
+def check_pictures(procedure: Procedure, tensors: dict[str, Tensor]) -> None:
+    """Check that the model gives the pictures that it gave when it was registered.
+
+    Raises:
+        CommitmentError: the sidecar has none.
+        ReplayError: it gives others.
+
+    """
     pictures = tensors.get("pictures")
     if pictures is None:
         raise CommitmentError(
@@ -84,7 +109,6 @@ def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidec
             found=found,
             hint="Its factory or description may be another one than the prover's.",
         )
-    return Case(exclusion, exhibit, procedure, tensors)
 
 
 def _same(exhibit: Exhibit, exclusion: Exclusion) -> None:

@@ -10,8 +10,9 @@ import base64
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import torch
 from pydantic import TypeAdapter
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter
 from deniability.crypto.canonical import canonical_json, parse_canonical
 from deniability.crypto.keys import PublicKey
 from deniability.errors import CommitmentError, DeniabilityError
+from deniability.evidence.progress import Progress
 from deniability.evidence.prove import MAX_IMAGE_BYTES
 from deniability.evidence.replay.latents import replay_latents
 from deniability.evidence.replay.search import replay_search
@@ -35,8 +37,10 @@ from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.base import Sha256Hex, WireModel
 from deniability.wire.files import read_capped
+from deniability.wire.generator import GeneratorSpec
 
 _MAX_REQUEST = 1 << 20
+RequestT = TypeVar("RequestT", bound=WireModel)
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
@@ -84,10 +88,15 @@ class _Telling:
 
 def main(_: list[str]) -> int:
     """Answer the request on standard input; return the exit status."""
+    return answering(_replay)
+
+
+def answering(work: Callable[[bytes, Progress], Answer]) -> int:
+    """Do work on the request on standard input, and answer whatever happens."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a model prints is no answer
     try:
-        answers.write(encode(_replay(sys.stdin.buffer.read(_MAX_REQUEST), _Telling(answers))))
+        answers.write(encode(work(sys.stdin.buffer.read(_MAX_REQUEST), _Telling(answers))))
     except DeniabilityError as error:
         short = any(words in str(error) for words in _NO_MEMORY)
         answers.write(encode(Failure.of(_no_memory() if short else error)))
@@ -99,13 +108,19 @@ def main(_: list[str]) -> int:
     return 0
 
 
-def _replay(raw: bytes, progress: _Telling) -> Answer:
+def read_request(raw: bytes, model: type[RequestT]) -> RequestT:
+    """Parse the request."""
     value = parse_canonical(raw, where="request", max_bytes=_MAX_REQUEST)
-    request = ReplayRequest.model_validate_json(canonical_json(value))
+    return model.model_validate_json(canonical_json(value))
+
+
+def _replay(raw: bytes, progress: Progress) -> Answer:
+    request = read_request(raw, ReplayRequest)
     verified = _verified(request)
     image = Path(request.image)
-    _read_coefficients(verified, image)
-    _seal()
+    keep_coefficients()
+    read_coefficients(verified.exclusion.generator, image)
+    seal()
     generator = load_generator(
         request.model,
         device=torch.device("cpu"),
@@ -132,7 +147,8 @@ def _replay(raw: bytes, progress: _Telling) -> Answer:
     return Answer(lines=tuple(lines), values=tuple(values))
 
 
-def _seal() -> None:
+def seal() -> None:
+    """Start no process any more, where the kernel can enforce that."""
     if seccomp.unavailable() is None:
         seccomp.seal()
 
@@ -151,13 +167,11 @@ def _verified(request: ReplayRequest) -> VerifiedBundle:
     return verified
 
 
-def _read_coefficients(verified: VerifiedBundle, image: Path) -> None:
+def read_coefficients(spec: GeneratorSpec, image: Path) -> None:
     """Read a JPEG's coefficients while processes can still be started; nothing else is kept."""
     data = read_capped(image, MAX_IMAGE_BYTES, what="picture")
     if not data.startswith(b"\xff\xd8"):
         return
-    keep_coefficients()
-    spec = verified.exclusion.generator
     observe(
         decode_picture(data, where=str(image)),
         data,

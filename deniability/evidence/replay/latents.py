@@ -145,7 +145,7 @@ def _survives(exclusion: Exclusion, finding: Finding) -> None:
             )
 
 
-def _differ(stored: str | None, ours: float | None, field: str, threshold: str) -> float:
+def compare_residuals(stored: str | None, ours: float | None, field: str, threshold: str) -> float:
     """Compare a stored residual with ours; returns the relative difference.
 
     `threshold` is that of the kind of observation.
@@ -221,7 +221,7 @@ def _restarts_again(case: Case) -> tuple[tuple[RestartRecord, ...], list[float]]
         _check_label(case, latent, field, expected=record.label)
         if record.stop == "nonFinite":
             continue
-        differences.append(_differ(record.residual, value, field, threshold))
+        differences.append(compare_residuals(record.residual, value, field, threshold))
         if value is not None:
             lowered = decimal_string(max(0.0, value * (1 - _RELATIVE) - _ABSOLUTE))
             changed[record.index] = record.model_copy(update={"residual": lowered})
@@ -252,7 +252,7 @@ def _controls_again(case: Case) -> tuple[ControlSet, list[float]]:
         stored.controls, latents, ours_true, ours_best, strict=True
     ):
         field = f"controls.controls.{control.index}"
-        differences.append(_differ(control.truth, truth, f"{field}.truth", threshold))
+        differences.append(compare_residuals(control.truth, truth, f"{field}.truth", threshold))
         raised_truth = None if truth is None else _raised(truth)
         control = control.model_copy(update={"truth": raised_truth})  # noqa: PLW2901
         if control.residual is None:
@@ -260,7 +260,9 @@ def _controls_again(case: Case) -> tuple[ControlSet, list[float]]:
             continue
         _check_digest(latent, control.latent, field)
         _check_label(case, latent, field)
-        differences.append(_differ(control.residual, best, f"{field}.residual", threshold))
+        differences.append(
+            compare_residuals(control.residual, best, f"{field}.residual", threshold)
+        )
         if best is None:
             continue
         raised = _raised(max(best, float(control.residual)))
