@@ -44,11 +44,23 @@ if TYPE_CHECKING:
     from deniability.evidence.register import OpenRegistration
     from deniability.generators.base import Generator
     from deniability.inversion.executor import Executor
+    from deniability.wire.edits import HandlingName
+    from deniability.wire.exclusion import Exclusion
+    from deniability.wire.protocol import Protocol
 
 
 #: Exit codes by verdict (DESIGN section 6).
 VERDICT_CODES = {"excluded": 0, "reached": 10, "inconclusive": 11}
+_NARROWED_CODE = 12  # excluded, but only some of the preset's families were searched
 _SHOWN = 32  # numbers of a latent
+
+
+def exit_code(exclusion: Exclusion) -> int:
+    """Return the exit code for a finding."""
+    verdict = exclusion.finding.verdict
+    if verdict == "excluded" and exclusion.narrowed is not None:
+        return _NARROWED_CODE
+    return VERDICT_CODES[verdict]
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ class Job:
         accused_at: when the accusation was made.
         executor: searches; this process if None.
         cited: binding of the service's outputs to the model.
+        only: families of handling that the search is narrowed to.
 
     """
 
@@ -83,6 +96,7 @@ class Job:
     accused_at: datetime | None = None
     executor: Executor | None = None
     cited: Citation | None = None
+    only: tuple[HandlingName, ...] | None = None
 
 
 @with_model_flags
@@ -130,12 +144,23 @@ def prove(
             help="What deny bind wrote of this model's service; it goes into the bundle.",
         ),
     ] = None,
+    handling: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--handling",
+            help="Search only this family of handling of the preset (repeat for several; "
+            "'unedited' for outputs as they are). The finding says so, and excluded exits with 12.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
     flags: ModelFlags,
 ) -> None:
-    """Search a model for an accused picture: excluded (0), reached (10), inconclusive (11)."""
+    """Search a model for an accused picture: excluded (0), reached (10), inconclusive (11).
+
+    Excluded under narrowed handling exits with 12.
+    """
     from deniability.cli.keyfiles import read_signing_key, signing_key_path  # noqa: PLC0415
     from deniability.cli.outputs import figure_beside  # noqa: PLC0415
     from deniability.cli.progress import reporting  # noqa: PLC0415
@@ -174,6 +199,7 @@ def prove(
             accused_at=accused,
             executor=workers,
             cited=None if binding is None else read_cited(binding, signer, stamping),
+            only=narrowed_to(handling),
         )
 
         def load() -> Generator:
@@ -192,6 +218,24 @@ def prove(
             opened = open_or_register(job, generator, progress)
             proof, figure_file = run_job(job, opened, progress)
     raise typer.Exit(_tell(out, job, proof, figure_file))
+
+
+def narrowed_to(names: list[str] | None) -> tuple[HandlingName, ...] | None:
+    """Read the families of handling that a search is narrowed to; raises UsageError."""
+    from deniability.wire.edits import EDITS  # noqa: PLC0415
+
+    if not names:
+        return None
+    known: dict[str, HandlingName] = {"unedited": "unedited", **{name: name for name in EDITS}}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                "no such family of handling",
+                where="--handling",
+                expected=" or ".join(known),
+                found=name,
+            )
+    return tuple(dict.fromkeys(known[name] for name in names))
 
 
 def read_cited(path: Path, key: PrivateKey, stamping: Stamping) -> Citation:
@@ -227,10 +271,34 @@ def read_accused(job: Job, generator: Generator) -> None:
     from deniability.evidence.prove import read_exhibit  # noqa: PLC0415
     from deniability.evidence.register import check_writable  # noqa: PLC0415
 
-    read_exhibit(job.image, generator)
+    read_exhibit(job.image, generator, protocol=_protocol_of(job), only=job.only)
     if job.cited is not None:
         check_citation(job.cited, generator)
     check_writable(job.output)
+
+
+def _protocol_of(job: Job) -> Protocol | None:
+    """Return the preset asked for, or that a registration names; for an early refusal only."""
+    from deniability.crypto.encoding import b64decode_strict  # noqa: PLC0415
+    from deniability.errors import ParseError  # noqa: PLC0415
+    from deniability.verify.parse import (  # noqa: PLC0415
+        MAX_BUNDLE_BYTES,
+        parse_bundle,
+        parse_statement,
+    )
+    from deniability.wire.files import read_capped  # noqa: PLC0415
+    from deniability.wire.protocol import PRESETS, preset  # noqa: PLC0415
+
+    if job.preset is not None:
+        return preset(job.preset)
+    where = str(job.registration)
+    if not job.registration.exists():
+        return None
+    raw = read_capped(job.registration, MAX_BUNDLE_BYTES, what="registration")
+    payload = parse_bundle(raw, where=where).dsse_envelope.payload
+    predicate = parse_statement(b64decode_strict(payload, where, ParseError), where=where).predicate
+    named = predicate.get("protocol")
+    return PRESETS.get(str(named.get("name"))) if isinstance(named, dict) else None
 
 
 def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Proof, Path | None]:
@@ -263,6 +331,7 @@ def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Pro
         chain=chain,
         cited=job.cited,
         executor=job.executor,
+        only=job.only,
     )
     verified = job.stamping.stamp_bundle(proof.path, job.key, progress, also=signers(job.cited))
     proof = replace(proof, verified=verified)
@@ -329,7 +398,7 @@ def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
 
     exclusion = proof.verified.exclusion
     finding = exclusion.finding
-    code = VERDICT_CODES[finding.verdict]
+    code = exit_code(exclusion)
     latents = latents_beside(proof.path)
     public = public_file_of(job.key_file, job.key)
     light = verify_command(proof.path, key=public)
@@ -344,7 +413,10 @@ def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
         out.field("latent", shown + (more if len(latent) > _SHOWN else ""))
     verified = proof.verified
     for caveat in caveats(
-        verified.dating, accused_at=job.accused_at, deployment=verified.deployment
+        verified.dating,
+        accused_at=job.accused_at,
+        deployment=verified.deployment,
+        narrowed=exclusion.narrowed,
     ):
         out.field("note", caveat)
     out.field("bundle", str(proof.path))
@@ -380,5 +452,5 @@ def _latent(proof: Proof) -> list[float] | None:
     reached = proof.verified.exclusion.finding.reached
     if reached is None:
         return None
-    latent = proof.trace.restarts[reached.restart].latent
+    latent = proof.traces[reached.family or 0].restarts[reached.restart].latent
     return None if latent is None else [float(value) for value in latent]

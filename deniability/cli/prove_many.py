@@ -11,8 +11,8 @@ from deniability.cli.failure import UsageError, as_known, describe, sentence
 from deniability.cli.outputs import figure_beside, latents_beside
 from deniability.cli.progress import reporting
 from deniability.cli.prove import (
-    VERDICT_CODES,
     Job,
+    exit_code,
     open_or_register,
     read_accused,
     refuse_losses,
@@ -198,9 +198,14 @@ def _done(job: Job, verified: VerifiedBundle, figure: Path | None) -> dict[str, 
         "figure": None if figure is None else str(figure),
         "payload": verified.payload_digest,
         "notes": list(
-            caveats(verified.dating, accused_at=job.accused_at, deployment=verified.deployment)
+            caveats(
+                verified.dating,
+                accused_at=job.accused_at,
+                deployment=verified.deployment,
+                narrowed=verified.exclusion.narrowed,
+            )
         ),
-        "exitCode": VERDICT_CODES[finding.verdict],
+        "exitCode": exit_code(verified.exclusion),
     }
 
 

@@ -64,7 +64,9 @@ class Session:
             record = BoundPicture(file=file, stop="notExamined", reason=_reason(error))
             self._append(record, None)
             return
-        trace = polished(self._search(exhibit, threshold), exhibit, self._opened)
+        trace = polished(
+            self._search(exhibit, threshold), exhibit, self._opened, exhibit.observed.handling
+        )
         self._append(self._record(exhibit, trace.best), trace.best)
 
     def _threshold(self, exhibit: Exhibit) -> Fraction:

@@ -172,8 +172,8 @@ def calibrate(
 
 def true_residuals(procedure: Procedure, handling: Handling) -> list[str | None]:
     """Return the residuals of a kind's controls at their true latents; nothing is searched."""
-    _, latents = control_latents(procedure, handling.kind)
-    truths = _truths(procedure, handling, latents, _chunk(handling, procedure))
+    seeds, latents = control_latents(procedure, handling.kind)
+    truths = _truths(procedure, handling, latents, seeds, _chunk(handling, procedure))
     return [_wire(value) for value in truths]
 
 

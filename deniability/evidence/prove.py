@@ -105,14 +105,19 @@ class Proof:
         path: of the bundle.
         verified: the bundle as read back.
         exhibit: the accused.
-        trace: every restart on it.
+        traces: every restart on it, family by family.
 
     """
 
     path: Path
     verified: VerifiedBundle
     exhibit: Exhibit
-    trace: Trace
+    traces: tuple[Trace, ...]
+
+    @property
+    def trace(self) -> Trace:
+        """The first family's."""
+        return self.traces[0]
 
 
 def read_exhibit(
@@ -239,7 +244,7 @@ def prove(
             where=str(output),
         )
         state.remove()
-    return Proof(output, verified, exhibit, searches[0].trace)
+    return Proof(output, verified, exhibit, tuple(one.trace for one in searches))
 
 
 def _search(

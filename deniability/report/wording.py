@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from deniability.report.deployment import NOT_SHOWN, deployment_line
 from deniability.verify.chain import Dating
 from deniability.verify.deployment import Deployment
+from deniability.wire.edits import WORDS
 from deniability.wire.exclusion import Exclusion, FamilyFinding
 
+_NARROWED = "the search was narrowed by whoever made it; other handling was not examined than"
 _UNDATED = "registered after the accusation, or undated"
 #: What a bundle without chain, timestamps and beacon does not show.
 CAVEATS = (
@@ -23,7 +26,11 @@ _HANDLING = {"lossless": "pixels stored without loss", "jpeg": "saved once as JP
 
 
 def caveats(
-    dating: Dating, *, accused_at: datetime | None = None, deployment: Deployment | None = None
+    dating: Dating,
+    *,
+    accused_at: datetime | None = None,
+    deployment: Deployment | None = None,
+    narrowed: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
     """Return what is said near the top of every answer: of deployment, date and seeds.
 
@@ -31,9 +38,11 @@ def caveats(
         dating: what the bundle shows, to this verifier.
         accused_at: when the accusation was made, as the verifier says.
         deployment: what the binding shows that the bundle cites, if it cites one.
+        narrowed: families of handling that the search was narrowed to, if it was.
 
     """
-    return (deployment_line(deployment), _date(dating, accused_at), _seeds(dating))
+    said = (deployment_line(deployment), _date(dating, accused_at), _seeds(dating))
+    return said if narrowed is None else (*said, f"{_NARROWED}: {', '.join(narrowed)}")
 
 
 def _date(dating: Dating, accused_at: datetime | None) -> str:
@@ -72,14 +81,25 @@ def numbers(exclusion: Exclusion) -> list[tuple[str, str]]:
     for family in finding.families:
         rows += _family(family, undecided=finding.verdict == "inconclusive")
     if finding.reached is not None:
-        rows.append(("shown by", f"the latent of restart {finding.reached.restart}"))
+        edit = finding.families[finding.reached.family or 0].edit
+        rows.append(
+            (
+                "shown by",
+                f"the latent of restart {finding.reached.restart}"
+                + ("" if edit is None else f", {WORDS[edit]}"),
+            )
+        )
     return rows
 
 
 def _family(family: FamilyFinding, *, undecided: bool) -> list[tuple[str, str]]:
     failed = [gate.reason for gate in family.gates if not gate.passed] if undecided else []
     return [
-        ("handling", f"{family.family}: {_HANDLING[family.family]}"),
+        (
+            "handling",
+            f"{family.family}: {_HANDLING[family.family]}"
+            + ("" if family.edit is None else f"; before that {WORDS[family.edit]}"),
+        ),
         (
             "controls",
             f"{family.k} of {family.n} lie at least as far as the accused "
