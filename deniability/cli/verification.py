@@ -135,7 +135,12 @@ def tell(
     out.field("picture", f"{exclusion.accused.file.name}, sha256 {exclusion.accused.file.sha256}")
     out.field("signed by", f"key {verified.signer.keyid} ({source})")
     caveats = [
-        *caveats_of(verified.dating, accused_at=report.accused_at, deployment=verified.deployment),
+        *caveats_of(
+            verified.dating,
+            accused_at=report.accused_at,
+            deployment=verified.deployment,
+            narrowed=verified.exclusion.narrowed,
+        ),
         *report.warnings,
     ]
     if report.borrowed:

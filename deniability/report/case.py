@@ -12,6 +12,7 @@ from PIL import Image
 from deniability.evidence.prove import Proof
 from deniability.generators.base import Generator
 from deniability.generators.entropy import entropy_source
+from deniability.inversion.edited import searched
 from deniability.report.figure import Pixels, case_figure
 
 
@@ -41,13 +42,16 @@ def draw_case(path: Path, proof: Proof, generator: Generator) -> Path:
 
 
 def reconstruction(proof: Proof, generator: Generator) -> Pixels:
-    """Return the output of the best latent, H x W x C uint8; black if no restart was finite."""
-    spec = generator.spec
-    best = proof.trace.best
+    """Return the best latent's output, edited as the search took it, H x W x C uint8; black if no restart was finite."""
+    reached = proof.verified.exclusion.finding.reached
+    number = 0 if reached is None else reached.family or 0
+    handling, _ = proof.exhibit.families[number]
+    best = proof.traces[number].best
     if best is None or best.latent is None:
-        return np.zeros((spec.height, spec.width, spec.channels), dtype=np.uint8)
+        return np.zeros((*handling.kind.file_size, generator.spec.channels), dtype=np.uint8)
+    edited = searched(generator, handling)
     with torch.no_grad():
-        output = generator.quantise(generator(best.latent[None].to(generator.device)))
+        output = generator.quantise(edited(best.latent[None].to(generator.device)))
     pixels: Pixels = output[0].permute(1, 2, 0).cpu().numpy()
     return pixels
 
