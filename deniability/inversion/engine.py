@@ -389,6 +389,7 @@ class Run:
             centre=chosen.centre.to(device),
             slack=self.engine.handling.slack,
             free=self.engine.generator.free,
+            trim=self.engine.handling.trim if self.engine.handling.trims else None,
         )
         latents = torch.stack([self._latent(target, index) for target, index in keys])
         state = self.engine.solver.init(objective, latents.to(device))

@@ -34,11 +34,13 @@ class Edit(ABC):
 
     Attributes:
         parameters: q.
+        covered: share of the picture, at most, that shows something else, who knows where.
         way: how outputs are produced, where that is the difference; None: as registered.
 
     """
 
     parameters: ClassVar[int] = 0
+    covered: ClassVar[float] = 0.0
     way: ClassVar[MismatchWay | None] = None
 
     def __init__(self, kind: ObservationKind) -> None:
