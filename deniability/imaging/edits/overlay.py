@@ -16,7 +16,6 @@ from deniability.imaging.draws import shake256_uniform
 from deniability.imaging.edits.edit import Edit, Picture8
 from deniability.imaging.normal import Float64Array
 
-
 Mask = npt.NDArray[np.bool_]
 
 
