@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from deniability.errors import ImageError
+from deniability.errors import ImageError, InputError
 from deniability.imaging.decode import Picture
 from deniability.imaging.decoded_jpeg import DecodedJpegHandling
 from deniability.imaging.edited import EditedHandling
@@ -122,8 +122,11 @@ def observe(
 
     Raises:
         ImageError: the file cannot be an output of such a model, handled in one of these ways.
+        InputError: the search is narrowed to a family that the preset does not have.
 
     """
+    if protocol is not None and only is not None:
+        _check_narrowed(protocol, only)
     observed = _stored(picture, data, channels, where, rounding, device)
     kind = observed.handling.kind
     kinds = (
@@ -153,6 +156,18 @@ def observe(
         cautions=tuple(kept),
         further=tuple((one, one.shown(observed.observations)) for one in families[1:]),
     )
+
+
+def _check_narrowed(protocol: Protocol, only: Sequence[HandlingName]) -> None:
+    """Refuse what no bundle may say: verifiers would."""
+    had = () if protocol.edits is None else ("unedited", *protocol.edits)
+    if not set(only) <= set(had):
+        raise InputError(
+            "the preset has no such families of handling to narrow a search to",
+            where=f"preset {protocol.name}",
+            expected=", ".join(had) or "nothing to narrow: it examines unedited outputs only",
+            found=", ".join(only),
+        )
 
 
 def _examined(caution: str, picture: Picture, kinds: Iterable[ObservationKind]) -> bool:

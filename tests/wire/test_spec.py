@@ -407,7 +407,7 @@ def test_functions_run_in_the_order_of_the_steps():
         "_check_model": 7,
         "_check_protocol": 8,
         "_check_accused": 9,
-        "check_controls": 10,
+        "_check_control_sets": 10,
         "_check_trace": 11,
         "_check_finding": 12,
     }
