@@ -42,7 +42,10 @@ def draw_case(path: Path, proof: Proof, generator: Generator) -> Path:
 
 
 def reconstruction(proof: Proof, generator: Generator) -> Pixels:
-    """Return the best latent's output, edited as the search took it, H x W x C uint8; black if no restart was finite."""
+    """Return the best latent's output, edited as the search took it, H x W x C uint8.
+
+    It is black if no restart was finite.
+    """
     reached = proof.verified.exclusion.finding.reached
     number = 0 if reached is None else reached.family or 0
     handling, _ = proof.exhibit.families[number]

@@ -144,6 +144,7 @@ def verify_registration(
     equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
     for controls in registration.controls:
         _check_kind(controls.kind, spec, "controls.kind", where)
+        equal("controls.kind.edit", None, controls.kind.edit, where)
         check_controls(
             controls,
             model,
