@@ -258,7 +258,7 @@ def _mismatches(
 def _complete_trace(predicate: dict[str, Any]) -> None:
     controls = predicate["controls"]
     truths = independent.numbers(controls["controls"], "truth")
-    limit = independent.threshold(truths, predicate["protocol"], controls["kind"]["family"])
+    limit = independent.threshold(truths, predicate["protocol"], controls["kind"])
     reached = False
     for i, record in enumerate(predicate["restarts"]):
         residual = record.pop("residual")

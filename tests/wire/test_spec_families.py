@@ -86,7 +86,9 @@ def test_the_seed_of_a_restart_through_an_edit():
 
     kind, picture = KINDS["lossless"].model_copy(update={"edit": "noisy"}), "f" * 64
     words = " ".join(section("Derived seeds").split())
-    assert "SHA-256 (hex) of the accused file's sha256, a space, and the digest of the kind" in words
+    assert (
+        "SHA-256 (hex) of the accused file's sha256, a space, and the digest of the kind" in words
+    )
     made = hashlib.sha256(f"{picture} {kind.digest()}".encode()).hexdigest()
     assert searched_as(picture, kind) == made
     assert searched_as(picture, KINDS["lossless"]) == picture
