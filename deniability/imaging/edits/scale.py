@@ -139,7 +139,7 @@ class _Resized(Edit):
         return as_picture(as_image(picture).resize(size, resample=_FILTERS[self.resampling]))
 
     def model(self, pictures: Tensor, parameters: Tensor) -> Tensor:
-        """Multiply by Pillow's matrices."""
+        """Multiply by Pillow's matrices; it clips between its two passes."""
         del parameters
         return self._between(
             pictures, (self.height, self.width), (self.file_height, self.file_width)
@@ -161,7 +161,7 @@ class _Resized(Edit):
         name = name or self.resampling
         rows = torch.from_numpy(resize_matrix(source[0], target[0], name).copy()).to(pictures)
         columns = torch.from_numpy(resize_matrix(source[1], target[1], name).copy()).to(pictures)
-        return (rows @ pictures @ columns.T).clamp(0, 1)
+        return (rows @ (pictures @ columns.T).clamp(0, 1)).clamp(0, 1)
 
 
 def resized(name: str) -> type[Edit]:
