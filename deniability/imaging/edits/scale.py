@@ -23,6 +23,7 @@ from deniability.imaging.normal import Float64Array
 from deniability.wire.observation import ObservationKind
 
 _SIZES = 24  # sizes between that are told apart
+_SMOOTH = ("bilinear", "bicubic", "lanczos")
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -59,23 +60,26 @@ class _ThereAndBack(Edit):
         )
         step = max(1, len(heights) // _SIZES)
         between = [h for h in heights[::step] if h != self.height] or [max(1, self.height - 1)]
+        sizes = [(h, max(1, round(h * self.width / self.height))) for h in between]
         self._modes = [
-            (height, max(1, round(height * self.width / self.height)), there, back)
-            for height in between
-            for there, back in itertools.product(("bilinear", "bicubic", "lanczos"), repeat=2)
+            (*size, there, back)
+            for size in sizes
+            for there, back in itertools.product(_SMOOTH, repeat=2)
         ]
-        self._rows, self._columns = (
-            torch.from_numpy(
-                np.stack(
-                    [
-                        resize_matrix(mode[axis], size, mode[3])
-                        @ resize_matrix(size, mode[axis], mode[2])
-                        for mode in self._modes
-                    ]
-                )
-            )
-            for axis, size in ((0, self.height), (1, self.width))
-        )
+        self._there = [self._matrices(sizes, axis, back=False) for axis in (0, 1)]
+        self._back = [self._matrices(sizes, axis, back=True) for axis in (0, 1)]
+
+    def _matrices(self, sizes: list[tuple[int, int]], axis: int, *, back: bool) -> Tensor:
+        """Return Pillow's matrices of one axis for each size and filter, filled up with zeros."""
+        own = (self.height, self.width)[axis]
+        largest = max(size[axis] for size in sizes)
+        shape = (own, largest) if back else (largest, own)
+        found = np.zeros((len(sizes) * len(_SMOOTH), *shape), dtype=np.float32)
+        for place, (size, name) in enumerate(itertools.product(sizes, _SMOOTH)):
+            ends = (size[axis], own) if back else (own, size[axis])
+            matrix = resize_matrix(*ends, name)
+            found[place, : matrix.shape[0], : matrix.shape[1]] = matrix
+        return torch.from_numpy(found)
 
     def sample(self, seed: bytes) -> Float64Array:
         """Draw one of the modes."""
@@ -102,11 +106,15 @@ class _ThereAndBack(Edit):
         return as_picture(between.resize(size, resample=_FILTERS[mode[3]]))
 
     def model(self, pictures: Tensor, parameters: Tensor) -> Tensor:
-        """Multiply by the product of Pillow's matrices."""
-        place = self._place(parameters[:, 0])
-        rows = self._rows.to(pictures)[place][:, None]
-        columns = self._columns.to(pictures)[place][:, None]
-        return (rows @ pictures @ columns.transpose(-1, -2)).clamp(0, 1)
+        """Multiply by Pillow's matrices; it clips between its passes, columns first."""
+        place, filters = self._place(parameters[:, 0]), len(_SMOOTH)
+        there = place // filters
+        back = place // filters**2 * filters + place % filters
+        for (rows, columns), chosen in ((self._there, there), (self._back, back)):
+            across = columns.to(pictures)[chosen][:, None].transpose(-1, -2)
+            down = rows.to(pictures)[chosen][:, None]
+            pictures = (down @ (pictures @ across).clamp(0, 1)).clamp(0, 1)
+        return pictures
 
 
 class Halved(_ThereAndBack):
