@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from imaging_samples import encode, smooth, to_bytes
 from torch.func import jvp, vmap
 
+from deniability.errors import InputError
 from deniability.imaging.decode import decode_picture
 from deniability.imaging.decoded_jpeg import DecodedJpegHandling
 from deniability.imaging.edited import EditedHandling
@@ -21,6 +22,7 @@ from deniability.imaging.residual import cell_residual, mean_squared
 from deniability.stats.verdict import LOSSLESS_FLOOR
 from deniability.wire.edits import EDITS, applies, changes_size
 from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import PRESETS
 
 SHAPES = [(1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 24, 40)]
 #: What nothing models: a search compares the output itself.
@@ -326,6 +328,15 @@ def test_blocks_that_show_a_hidden_pixel_decide_nothing(name, components):
     np.testing.assert_array_equal(handling._shown.numpy(), wanted)
 
 
+def test_where_nothing_is_left_to_compare_nothing_is_near():
+    """Every block of a small JPEG shows the border: no residual, and never one of 0."""
+    handling = build_handling(jpeg_kind("shifted", (3, 16, 16), "ycc444"))
+    observed = handling.controls(random_picture((3, 16, 16), 0)[None], [seed_of(0)])
+    assert observed.low.shape == (1, 0)
+    values = handling.operator(torch.rand(1, 3, 16, 16))
+    assert mean_squared(cell_residual(values, observed.low, observed.high)).isnan().all()
+
+
 @pytest.mark.parametrize(("name", "shape", "size"), MODELLED)
 def test_own_outputs_are_within_the_rounding_of_a_pixel(name, shape, size):
     handling = build_handling(kind_of(name, shape, size))
@@ -389,8 +400,6 @@ def test_own_outputs_lie_near_the_cell_of_a_decoded_jpeg(name, shape):
 
 def test_an_accused_file_is_taken_as_controls_are():
     """A PNG decoded from a JPEG by somebody else's hands gives the observation of a control."""
-    from deniability.wire.protocol import PRESETS
-
     name, shape = "jpeg-420-70-84", (3, 32, 32)
     protocol = PRESETS["pristine-quick-v1"].model_copy(update={"edits": ("mirrored", name)})
     handling = build_handling(kind_of(name, shape, shape[1:]))
@@ -416,3 +425,20 @@ def test_an_accused_file_is_taken_as_controls_are():
         decode_picture(data, where="x"), data, channels=3, height=32, width=32, where="x"
     )
     assert any("JPEG" in caution for caution in plain.cautions)
+
+
+@pytest.mark.parametrize(
+    ("edits", "only"),
+    [
+        (None, ("unedited",)),
+        (None, ("mirrored",)),
+        (("mirrored",), ("unedited", "noisy")),
+    ],
+)
+def test_a_search_cannot_be_narrowed_to_what_the_preset_does_not_have(edits, only):
+    protocol = PRESETS["pristine-quick-v1"].model_copy(update={"edits": edits})
+    data = encode(np.moveaxis(random_picture((3, 32, 32), 1), 0, 2), "PNG")
+    picture = decode_picture(data, where="x")
+    sizes_ = {"channels": 3, "height": 32, "width": 32}
+    with pytest.raises(InputError, match="no such families of handling"):
+        observe(picture, data, where="x", protocol=protocol, only=only, **sizes_)
