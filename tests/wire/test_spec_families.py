@@ -9,7 +9,7 @@ from test_spec import KINDS, TEXT, block, section
 
 from deniability.stats.sentence import finding_sentence, scope_lines
 from deniability.stats.verdict import LOSSLESS_FLOOR, reached_threshold
-from deniability.wire.edits import EDITS, WORDS, applies
+from deniability.wire.edits import EDITS, WORDS, applies, changes_size
 from deniability.wire.numbers import decimal_string_up
 from deniability.wire.protocol import PRESETS
 from deniability.wire.roles import searched_as
@@ -126,6 +126,22 @@ def test_the_words(family):
     first = kind.model_copy(update={"edit": "tone"})
     alone = words["scope"].format(ways=WORDS["tone"], stored=stored)
     assert scope_lines(first) == (alone, plain[1], words["scope edits"], *plain[3:])
+
+
+@pytest.mark.parametrize("family", ["lossless", "jpeg"])
+def test_every_sentence_fits_into_its_field(family):
+    """With all edits of a file of the model's size, which are the most that a file can have."""
+    edits = tuple(name for name in EDITS if not changes_size(name))
+    given = {"model_digest": "d" * 64, "protocol": QUICK, "pixel_for_pixel": False}
+    for verdict in ("excluded", "inconclusive", "reached"):
+        sentence = finding_sentence(
+            verdict, kind=KINDS[family], edits=edits, failed=["x" * 5000], **given
+        )
+        assert len(sentence) <= 1990
+        assert ("x" * 401 in sentence) is False
+        assert ("x" * 400 in sentence) is (verdict == "inconclusive")
+    assert "only the first 400 characters" in TEXT
+    assert all(len(line) <= 1990 for line in scope_lines(KINDS[family], edits=edits))
 
 
 def test_the_threshold_of_an_edit_has_no_cap():
