@@ -171,12 +171,21 @@ def _check_narrowed(protocol: Protocol, only: Sequence[HandlingName]) -> None:
 
 
 def _examined(caution: str, picture: Picture, kinds: Iterable[ObservationKind]) -> bool:
-    """Tell whether what a caution warns of is one of the families that are searched."""
+    """Tell whether what a caution warns of is one of the families that are searched.
+
+    Of a decoded JPEG the sampling is not known. Only a family that compares nothing but luma is
+    near whatever it was: by 4:4:4 alone an own output that was subsampled would look foreign.
+    """
     quality = jpeg_quality_before(picture.pixels) if picture.format != "JPEG" else None
     if quality is None or caution != CAUTION.format(quality=quality):
         return False
-    edits = [build_edit(kind) for kind in kinds]
-    return any(isinstance(e, JpegEdit) and e.lowest <= quality <= e.highest for e in edits)
+    return any(
+        isinstance(edit, JpegEdit)
+        and edit.lowest <= quality <= edit.highest
+        and (kind.model_channels == 1 or edit.subsampling != "4:4:4")
+        for kind in kinds
+        for edit in (build_edit(kind),)
+    )
 
 
 def _stored(

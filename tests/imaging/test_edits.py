@@ -427,6 +427,32 @@ def test_an_accused_file_is_taken_as_controls_are():
     assert any("JPEG" in caution for caution in plain.cautions)
 
 
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize(
+    ("channels", "edit", "covered"),
+    [
+        (3, "jpeg-420-70-84", True),
+        (3, "jpeg-444-70-84", False),  # what was subsampled would look foreign in chroma
+        (3, "jpeg-420-50-69", False),
+        (1, "jpeg-444-70-84", True),
+        (1, "jpeg-444-85-95", False),
+    ],
+)
+def test_the_caution_of_an_earlier_jpeg_stays_unless_its_sampling_is_covered(
+    sampling, channels, edit, covered
+):
+    shape = (channels, 32, 32)
+    options = {"quality": 77} | ({"subsampling": sampling} if channels == 3 else {})
+    jpeg = encode(np.moveaxis(grainy(1, shape)[0], 0, 2), "JPEG", **options)
+    data = encode(decode_picture(jpeg, where="x").pixels, "PNG")
+    protocol = PRESETS["pristine-quick-v1"].model_copy(update={"edits": (edit,)})
+    sizes_ = {"channels": channels, "height": 32, "width": 32}
+    picture = decode_picture(data, where="x")
+    (caution,) = observe(picture, data, where="x", **sizes_).cautions
+    kept = observe(picture, data, where="x", protocol=protocol, **sizes_).cautions
+    assert kept == (() if covered else (caution,))
+
+
 @pytest.mark.parametrize(
     ("edits", "only"),
     [
