@@ -579,6 +579,9 @@ def open_statement(payload: bytes) -> tuple[list[Any], dict[str, Any]]:
     for family in families(predicate):
         check_kind(family["controls"]["kind"])
     check_generator(predicate["generator"])
+    protocol, edits = predicate["protocol"], predicate["protocol"].get("edits", [])
+    holds = searches(protocol) >= protocol["restarts"] and len(set(edits)) == len(edits)
+    require(holds, "statement", "protocol: accusedRestarts or edits")
     return statement["subject"], predicate
 
 

@@ -530,6 +530,12 @@ def test_the_edits_of_a_preset_are_its_own():
         lambda p: p["protocol"].pop("accusedRestarts"),
     ):
         refused(signed(change), CommitmentError, "protocol")
+    for change in (
+        lambda p: p["protocol"].update(accusedRestarts=11),
+        lambda p: p["protocol"]["edits"].append("noisy"),
+        lambda p: p["protocol"]["edits"].clear(),
+    ):
+        refused(signed(change), StatementError, "protocol")
     content = statement()
     content["predicate"]["protocol"]["edits"] = list(EDITS)
     refused(sign(content), CommitmentError, "protocol")
