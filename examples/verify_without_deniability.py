@@ -46,6 +46,45 @@ PRESETS = {
     "pristine-standard-v2": "b08305b28c032ccab9355a01ae21eb4c88d9b1021e4c55e5c5f7010efefb05bc",
     "pristine-strict-v2": "393d6a6bf2ea9c540a0646cc9f841731f44fe76ad8ae6ad6c20b9ae9fc516d3f",
 }
+#: "Families of handling": the edits, in words.
+EDITS = {
+    "other-rounding": "rounded otherwise",
+    "bfloat16": "computed in bfloat16",
+    "float16": "computed in float16",
+    "tf32": "computed in TF32",
+    "mirrored": "mirrored",
+    "shifted": "shifted by up to 2 pixels (bicubic)",
+    "cropped": "cropped by up to a fifth of each side and enlarged (bicubic)",
+    "rotated": "rotated by up to 5 degrees (bicubic)",
+    "tone": "changed in brightness (24 steps), contrast (a fifth) and gamma (0.8 to 1.25)",
+    "colour": "changed in colour balance (a tenth) and saturation (0.7 to 1.3)",
+    "blurred-box": "blurred by repeated boxes (radius 0.3 to 1.5)",
+    "blurred-gaussian": "blurred by a Gaussian (radius 0.3 to 1.5)",
+    "noisy": "with Gaussian noise (deviation 1 to 4 steps)",
+    "palette": "reduced to 256 colours",
+    "jpeg-444-30-49": "decoded from a JPEG (4:4:4, quality 30 to 49)",
+    "jpeg-444-50-69": "decoded from a JPEG (4:4:4, quality 50 to 69)",
+    "jpeg-444-70-84": "decoded from a JPEG (4:4:4, quality 70 to 84)",
+    "jpeg-444-85-95": "decoded from a JPEG (4:4:4, quality 85 to 95)",
+    "jpeg-420-30-49": "decoded from a JPEG (4:2:0, quality 30 to 49)",
+    "jpeg-420-50-69": "decoded from a JPEG (4:2:0, quality 50 to 69)",
+    "jpeg-420-70-84": "decoded from a JPEG (4:2:0, quality 70 to 84)",
+    "jpeg-420-85-95": "decoded from a JPEG (4:2:0, quality 85 to 95)",
+    "jpeg-other-encoder": "decoded from a JPEG of another encoder (quality 30 to 95)",
+    "webp-30-59": "decoded from a lossy WebP (quality 30 to 59)",
+    "webp-60-95": "decoded from a lossy WebP (quality 60 to 95)",
+    "halved": "scaled to between half and three quarters and back",
+    "reduced": "scaled to between three quarters and 0.97 and back",
+    "enlarged": "scaled to between 1.03 and twice and back",
+    "resized-nearest": "resized to this file's size (nearest pixel)",
+    "resized-bilinear": "resized to this file's size (bilinear)",
+    "resized-bicubic": "resized to this file's size (bicubic)",
+    "resized-lanczos": "resized to this file's size (Lanczos)",
+    "cut-out": "cut to this file's size",
+    "framed": "framed to this file's size",
+}
+RESIZED = {"resized-nearest", "resized-bilinear", "resized-bicubic", "resized-lanczos"}
+OTHER_SIZE = {*RESIZED, "cut-out", "framed"}
 LOSSLESS_WAYS = (
     "other-rounding",
     "plus-minus-one-step",
@@ -152,6 +191,7 @@ COUNT = range(2**53)
 SIDE = range(1, 65536)
 CHANNELS = {1, 3}
 FAMILY = {"lossless", "jpeg"}
+EDIT = set(EDITS)
 ROUNDING = {"round", "truncate"}
 DIGESTS = {"sha256": HEX}
 FILE = {"name": TEXT, "size": COUNT, "sha256": HEX}
@@ -167,6 +207,9 @@ KIND = {
     "chromaTable?": [range(1, 256), 64, 64],
     "quality?": range(1, 101),
     "orientation?": range(1, 9),
+    "edit?": EDIT,
+    "fileHeight?": SIDE,
+    "fileWidth?": SIDE,
 }
 BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 STAMP = {"signedTimestamp": BASE64}
@@ -215,6 +258,7 @@ RESTART = {
 GATES = ("tail-bound", "effect-margin", "recall", "complete-search", "file-history")
 FAMILY_FINDING = {
     "family": FAMILY,
+    "edit?": EDIT,
     "n": COUNT,
     "k": COUNT,
     "alpha": PLAIN,
@@ -234,7 +278,7 @@ FINDING = {
     "tier": {"calibrated", "reached"},
     "sentence": TEXT,
     "families": [FAMILY_FINDING, 1, 64],
-    "reached?": {"restart": COUNT, "pixelForPixel": {True, False}},
+    "reached?": {"restart": COUNT, "family?": range(1, 64), "pixelForPixel": {True, False}},
 }
 MODEL = {"digest": HEX, "weights": HEX, "files": [FILE, 1, 4096]}
 LATENT = {
@@ -287,6 +331,8 @@ PROTOCOL = {
     "encoderOutputs": COUNT,
     "mismatchOutputs": range(1, 2**53),
     "resolution": DECIMAL,
+    "edits?": [EDIT, 1, 2**53],
+    "accusedRestarts?": range(1, 1000001),
 }
 ACCUSED = {
     "file": FILE,
@@ -315,6 +361,8 @@ PREDICATE = {
     "controls": CONTROL_SET,
     "restarts": [RESTART],
     "traceRoot": HEX,
+    "narrowed?": [{"unedited", *EDITS}, 1, 64],
+    "handled?": [{"controls": CONTROL_SET, "restarts": [RESTART], "traceRoot": HEX}, 1, 63],
     "latents": FILE,
     "environment": dict.fromkeys(TOLD, TEXT) | {"threads": range(1, 65537)},
     "createdAt": TIME,
@@ -420,7 +468,12 @@ def check_form(value: Any, form: Any, stage: str, where: str) -> None:  # noqa: 
 
 def check_kind(kind: dict[str, Any]) -> None:
     """Check which fields an observation kind has (its table in section 2)."""
-    present = kind.keys() - {"family", "channels", "height", "width", "modelChannels"}
+    present = kind.keys() - {"family", "channels", "height", "width", "modelChannels", "edit"}
+    resized = {"fileHeight", "fileWidth"} if kind.get("edit") in OTHER_SIZE else set()
+    require(present & {"fileHeight", "fileWidth"} == resized, "statement", "the file's size")
+    same = bool(resized) and file_size(kind) == (kind["height"], kind["width"])
+    require(not same, "statement", "the file's size is the model's")
+    present -= resized
     if kind["family"] == "lossless":
         expected = {"rounding"}
     else:
@@ -432,6 +485,11 @@ def check_kind(kind: dict[str, Any]) -> None:
     require(present == expected, "statement", "the kind has not the fields of its family")
     comparable = kind["channels"] == 3 or kind["modelChannels"] == 1
     require(comparable, "statement", "a colour model is not compared with a gray file")
+
+
+def file_size(kind: dict[str, Any]) -> tuple[int, int]:
+    """Return height and width of the file as displayed."""
+    return kind.get("fileHeight", kind["height"]), kind.get("fileWidth", kind["width"])
 
 
 def check_generator(generator: dict[str, Any]) -> None:
@@ -518,8 +576,12 @@ def open_statement(payload: bytes) -> tuple[list[Any], dict[str, Any]]:
     check_form(statement, STATEMENT, "statement", "statement")
     predicate = statement["predicate"]
     check_kind(predicate["accused"]["kind"])
-    check_kind(predicate["controls"]["kind"])
+    for family in families(predicate):
+        check_kind(family["controls"]["kind"])
     check_generator(predicate["generator"])
+    protocol, edits = predicate["protocol"], predicate["protocol"].get("edits", [])
+    holds = searches(protocol) >= protocol["restarts"] and len(set(edits)) == len(edits)
+    require(holds, "statement", "protocol: accusedRestarts or edits")
     return statement["subject"], predicate
 
 
@@ -565,20 +627,93 @@ def check_kinds(predicate: dict[str, Any]) -> None:
     accused, generator = predicate["accused"], predicate["generator"]
     kind = accused["kind"]
     require(kind == predicate["controls"]["kind"], "commitment", "controls are of another kind")
+    same = file_size(kind) == (accused["height"], accused["width"])
+    require(same, "commitment", "the kind is of another size than the accused")
     for name in ("height", "width"):
-        same = kind[name] == accused[name] == generator[name]
-        require(same, "commitment", f"{name} of kind, accused and generator differ")
+        require(kind[name] == generator[name], "commitment", f"{name} of kind and generator differ")
     require(kind["modelChannels"] == generator["channels"], "commitment", "modelChannels")
     require(kind["channels"] == accused["channels"], "commitment", "channels")
     if kind["family"] == "lossless":
         require(kind["rounding"] == generator["rounding"], "commitment", "rounding")
     in_families = kind["family"] in predicate["protocol"]["families"]
     require(in_families, "commitment", "the family is not searched by this protocol")
+    kinds = [family["controls"]["kind"] for family in families(predicate)]
+    expected = expected_kinds(predicate)
+    require(len(kinds) == len(expected), "commitment", "families of handled are missing or many")
+    for i, (wanted, found) in enumerate(zip(expected, kinds, strict=True)):
+        require(wanted == found, "commitment", f"family {i} of handled is not that of the protocol")
     chained, beacon = "chain" in predicate["registration"], "beacon" in predicate
     decoder = generator["format"] == "diffusers"
     bound = "binding" in predicate
-    lines = scope(kind["family"], chained=chained, beacon=beacon, bound=bound, decoder=decoder)
+    lines = scope(
+        kind["family"],
+        chained=chained,
+        beacon=beacon,
+        bound=bound,
+        decoder=decoder,
+        handled=handled_output(predicate),
+    )
     require(predicate["scope"] == lines, "commitment", "scope")
+
+
+def families(predicate: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return controls, restarts and root of each family of handling, in order."""
+    return [predicate, *predicate.get("handled", [])]
+
+
+def applies(name: str, predicate: dict[str, Any]) -> bool:
+    """Say whether the accused file can be an output that was edited so."""
+    generator, kind = predicate["generator"], predicate["accused"]["kind"]
+    model, file = (generator["height"], generator["width"]), file_size(kind)
+    gray = kind["modelChannels"] == 1
+    if gray and (name in {"colour", "palette"} or name.startswith("jpeg-420")):
+        return False
+    if name not in OTHER_SIZE:
+        large = name not in {"shifted", "cropped", "rotated"} or min(model) >= 16
+        return model == file and large
+    shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
+    least, most = Fraction(0), Fraction(10**6)
+    if name == "cut-out":
+        least, most = Fraction(4, 5), Fraction(1)
+    if name == "framed":
+        least, most = Fraction(1), Fraction(5, 4)
+    return model != file and all(least <= share <= most for share in shares)
+
+
+def expected_kinds(predicate: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the kinds that the accused file has under the protocol, in order."""
+    generator, kind = predicate["generator"], predicate["accused"]["kind"]
+    edits, only = predicate["protocol"].get("edits"), predicate.get("narrowed")
+    if only is not None:
+        known = edits is not None and set(only) <= {"unedited", *edits}
+        holds = known and len(set(only)) == len(only)
+        require(holds, "commitment", "narrowed does not name families of the protocol")
+    bare = {k: v for k, v in kind.items() if k not in {"edit", "fileHeight", "fileWidth"}}
+    bare |= {"height": generator["height"], "width": generator["width"]}
+    height, width = file_size(kind)
+    other = (height, width) != (generator["height"], generator["width"])
+    size = {"fileHeight": height, "fileWidth": width} if other else {}
+    found = [] if other else [("unedited", bare)]
+    found += [
+        (name, bare | size | {"edit": name}) for name in edits or [] if applies(name, predicate)
+    ]
+    kinds = [made for name, made in found if only is None or name in only]
+    require(bool(kinds), "commitment", "the file is of no family of the protocol")
+    return kinds
+
+
+def handled_output(predicate: dict[str, Any]) -> str | None:
+    """Return of which outputs a finding on handled ones speaks; None for unedited ones alone."""
+    edits = [family["controls"]["kind"].get("edit") for family in families(predicate)]
+    if edits == [None]:
+        return None
+    ways = ["unmodified" if name is None else EDITS[name] for name in edits]
+    listed = ways[0] if len(ways) == 1 else ", ".join(ways[:-1]) + " or " + ways[-1]
+    stored = {
+        "lossless": "stored without loss",
+        "jpeg": "saved as a JPEG like this file (libjpeg or libjpeg-turbo with default settings)",
+    }[predicate["accused"]["kind"]["family"]]
+    return f"output ({listed}, and then {stored})"
 
 
 def seed(predicate: dict[str, Any], role: str, picture: str, index: int) -> str:
@@ -605,9 +740,9 @@ def check_resolution(record: dict[str, Any], protocol: dict[str, Any], where: st
         require(holds, "commitment", f"{where}: {name} is below the resolution")
 
 
-def check_controls(predicate: dict[str, Any]) -> None:
-    """Check the controls (step 10)."""
-    controls, protocol = predicate["controls"], predicate["protocol"]
+def check_controls(predicate: dict[str, Any], controls: dict[str, Any]) -> None:
+    """Check the controls of a family (step 10)."""
+    protocol = predicate["protocol"]
     require(controls["engine"] == ENGINE, "commitment", "controls.engine")
     kind = digest(controls["kind"])
     size = sum(prod(part["shape"]) for part in predicate["generator"]["latent"])
@@ -615,7 +750,7 @@ def check_controls(predicate: dict[str, Any]) -> None:
     solver = "levenberg-marquardt" if size <= protocol["denseLimit"] else large
     require(controls["solver"] == solver, "commitment", "controls.solver")
     found = controls["controls"]
-    reached_at = threshold(numbers(found, "truth"), protocol, controls["kind"]["family"])
+    reached_at = threshold(numbers(found, "truth"), protocol, controls["kind"])
     require(len(found) == protocol["controls"], "commitment", "controls are missing or too many")
     for i, control in enumerate(found):
         require(control["index"] == i, "commitment", f"control {i} has another index")
@@ -664,11 +799,11 @@ def start(j: int, encoder: bool, labels: int) -> str:
     return "encoder-noise" if j else "encoder"
 
 
-def check_labels(predicate: dict[str, Any]) -> None:
+def check_labels(predicate: dict[str, Any], restarts: list[dict[str, Any]]) -> None:
     """Check that the trace tries the labels in their turns (step 11)."""
     labels, encoder = label_count(predicate), "encoder" in predicate
     tried: dict[int, int] = {}
-    for j, record in enumerate(predicate["restarts"]):
+    for j, record in enumerate(restarts):
         wanted = labels > 1 and record["stop"] != "notRun"
         require(("label" in record) == wanted, "commitment", f"restart {j}: its label")
         if wanted:
@@ -678,17 +813,36 @@ def check_labels(predicate: dict[str, Any]) -> None:
     require(len(set(tried.values())) == len(tried), "commitment", "a label has two ranks")
 
 
+def searches(protocol: dict[str, Any]) -> int:
+    """Return the number of restarts on the accused, for each family."""
+    return int(protocol.get("accusedRestarts", protocol["restarts"]))
+
+
+def searched_as(predicate: dict[str, Any], kind: dict[str, Any]) -> str:
+    """Return the `picture` of the role `restart` (section 3)."""
+    picture = str(predicate["accused"]["file"]["sha256"])
+    if "edit" not in kind:
+        return picture
+    return hashlib.sha256(f"{picture} {digest(kind)}".encode()).hexdigest()
+
+
 def check_trace(predicate: dict[str, Any]) -> None:
-    """Check the trace (step 11)."""
-    restarts = predicate["restarts"]
-    stated = Fraction(predicate["finding"]["families"][0]["threshold"])
-    count = predicate["protocol"]["restarts"]
+    """Check the trace of every family (step 11); their number is a matter of step 12."""
+    found = zip(families(predicate), predicate["finding"]["families"], strict=False)
+    for family, finding in found:
+        check_restarts(predicate, family, Fraction(finding["threshold"]))
+
+
+def check_restarts(predicate: dict[str, Any], family: dict[str, Any], stated: Fraction) -> None:
+    """Check one trace."""
+    restarts, count = family["restarts"], searches(predicate["protocol"])
+    picture = searched_as(predicate, family["controls"]["kind"])
     require(len(restarts) == count, "commitment", "restarts are missing or too many")
     reached = False
     for i, record in enumerate(restarts):
         where, stop = f"restart {i}", record["stop"]
         require(record["index"] == i, "commitment", f"{where} has another index")
-        derived = seed(predicate, "restart", predicate["accused"]["file"]["sha256"], i)
+        derived = seed(predicate, "restart", picture, i)
         require(record["seed"] == derived, "commitment", f"{where}: its seed is not derived")
         from_ = start(i, "encoder" in predicate, label_count(predicate))
         require(record["start"] == from_, "commitment", f"{where}: its start is another")
@@ -704,9 +858,9 @@ def check_trace(predicate: dict[str, Any]) -> None:
         if not reached:
             reached = finite and Fraction(record["residual"]) <= stated
             require((stop == "reached") == reached, "commitment", f"{where}: reached")
-    check_labels(predicate)
+    check_labels(predicate, restarts)
     root = merkle_root([canonical(record) for record in restarts]).hex() if restarts else ""
-    require(root == predicate["traceRoot"], "commitment", "traceRoot does not follow")
+    require(root == family["traceRoot"], "commitment", "traceRoot does not follow")
 
 
 # --- step 12: sections 5 and 6
@@ -778,8 +932,9 @@ def scope(
     beacon: bool = False,
     bound: bool = False,
     decoder: bool = False,
+    handled: str | None = None,
 ) -> list[str]:
-    """Return the lines of sections 6 and 18."""
+    """Return the lines of sections 6 and 18, and of handled outputs."""
     origin = [
         "Not shown: when the registration was made; it carries no trusted timestamp, and seeds "
         "could have been ground, since no public beacon entered them."
@@ -802,11 +957,17 @@ def scope(
         "encoder that rounds (libjpeg or libjpeg-turbo with default settings, without smoothing), "
         "with this file's tables and sampling.",
     }
+    if handled is not None:
+        covered[family] = (
+            f"Covered: {handled}, each way on its own, as the registered sampler gives them."
+        )
     return [
         covered[family],
         "The error rate is over this model's randomly drawn, unedited outputs; it says nothing "
         "about an output that someone chose for being hard to find, or made to be.",
-        "Not covered: edits of any kind (crop, scaling, shift, mirror, colour, blur, noise, "
+        "Not covered: edits other than those named above, stronger ones, or several at once."
+        if handled is not None
+        else "Not covered: edits of any kind (crop, scaling, shift, mirror, colour, blur, noise, "
         "overlays, screenshots), and compression other than that named above.",
         "Not covered: another checkpoint, fine-tuning or adapter of the model, image-to-image, "
         "in-painting, guidance, another sampler or latent prior, a truncation, and any stage "
@@ -822,8 +983,10 @@ def scope(
     ]
 
 
-def sentence(predicate: dict[str, Any], verdict: str, exact: bool, failed: list[str]) -> str:
-    """Return the sentence of section 6."""
+def sentence(
+    predicate: dict[str, Any], verdict: str, exact: bool, failed: list[str], edit: str | None
+) -> str:
+    """Return the sentence of section 6; with an edit through which the picture was reached."""
     model, protocol = f"the model sha256:{predicate['model']['digest']}", predicate["protocol"]
     output, not_examined = {
         "lossless": (
@@ -837,6 +1000,18 @@ def sentence(predicate: dict[str, Any], verdict: str, exact: bool, failed: list[
             "encoder than libjpeg or libjpeg-turbo with default settings, were not examined",
         ),
     }[predicate["accused"]["kind"]["family"]]
+    handled, each = handled_output(predicate), ""
+    if handled is not None:
+        output, each = f"an {handled}", " for each of these ways"
+        not_examined = (
+            "outputs handled more strongly, in several of these ways at once, or otherwise were "
+            "not examined"
+        )
+    if verdict == "reached" and edit is not None:
+        return (
+            f"Reached: a latent of {model} is shown whose output, {EDITS[edit]}, is the accused "
+            "picture to within rounding."
+        )
     if verdict == "reached":
         exactly = "pixel for pixel" if exact else "to within rounding"
         return (
@@ -846,20 +1021,27 @@ def sentence(predicate: dict[str, Any], verdict: str, exact: bool, failed: list[
         return (
             f"Excluded: the accused picture is not {output} of {model}, at an error rate of at "
             f"most {protocol['alpha']} (with {protocol['confidence']} confidence over "
-            f"{protocol['controls']} controls, protocol {protocol['name']}); {not_examined}."
+            f"{protocol['controls']} controls, protocol {protocol['name']}){each}; {not_examined}."
         )
-    reasons = "; ".join(failed)[:1200]
+    reasons = "; ".join(failed)[: 1200 if handled is None else 400]
     return (
         f"Inconclusive: whether the accused picture is {output} of {model} was not decided "
         f"({reasons}); {not_examined}."
     )
 
 
-def threshold(truths: list[Fraction | None], protocol: dict[str, Any], family: str) -> Fraction:
-    """Return T, at or below which a picture is reached."""
-    resolution, percentile = Fraction(protocol["resolution"]), percentile99(truths)
-    if family == "lossless" or percentile is INFINITE:
+def threshold(
+    truths: list[Fraction | None], protocol: dict[str, Any], kind: dict[str, Any]
+) -> Fraction:
+    """Return T, at or below which a search ends."""
+    resolution = Fraction(protocol["resolution"])
+    if kind["family"] == "lossless" and "edit" not in kind:
         return resolution
+    percentile = percentile99(truths)
+    if percentile is INFINITE:
+        return resolution
+    if "edit" in kind:
+        return max(resolution, percentile)
     return max(resolution, min(percentile, Fraction(decimal(FLOOR) or 0)))
 
 
@@ -868,27 +1050,28 @@ def numbers(records: list[dict[str, Any]], name: str) -> list[Fraction | None]:
     return [Fraction(r[name]) if name in r else INFINITE for r in records]
 
 
-def decide(predicate: dict[str, Any]) -> dict[str, Any]:
-    """Compute the finding from the residuals (section 5)."""
-    protocol, family = predicate["protocol"], predicate["accused"]["kind"]["family"]
+def judge(predicate: dict[str, Any], searched_family: dict[str, Any]) -> dict[str, Any]:
+    """Compute the numbers and gates of one family from its residuals (section 5)."""
+    protocol, kind = predicate["protocol"], searched_family["controls"]["kind"]
+    family = kind["family"]
     alpha, confidence, kappa, recall, resolution = (
         Fraction(protocol[name])
         for name in ("alpha", "confidence", "kappa", "recall", "resolution")
     )
-    controls = predicate["controls"]["controls"]
+    controls = searched_family["controls"]["controls"]
     truths, residuals = numbers(controls, "truth"), numbers(controls, "residual")
-    searched = numbers(predicate["restarts"], "residual")
+    searched = numbers(searched_family["restarts"], "residual")
     n = len(controls)
     statistic = min((s for s in searched if s is not None), default=INFINITE)
 
-    least = threshold(truths, protocol, family)
+    least = threshold(truths, protocol, kind)
     base = FLOOR if family == "lossless" else Fraction(0)
     floor = max([base, *(t for t in truths if t is not None)])
     recovered = sum(
         s is not None and t is not None and s <= max(t, least) + resolution
         for s, t in zip(residuals, truths, strict=True)
     )
-    allowance = largest(numbers(predicate["controls"]["mismatches"], "residual"))
+    allowance = largest(numbers(searched_family["controls"]["mismatches"], "residual"))
     percentile = percentile99(residuals)
     margin = largest([percentile, floor, allowance, *(t for t in truths if t is None)])
     margin = INFINITE if margin is None else kappa * margin
@@ -922,21 +1105,18 @@ def decide(predicate: dict[str, Any]) -> dict[str, Any]:
             f"{protocol['recall']} is required",
         ),
         (
-            finished == len(searched) == protocol["restarts"],
-            f"{finished} of {protocol['restarts']} restarts ended with a finite residual",
+            finished == len(searched) == searches(protocol),
+            f"{finished} of {searches(protocol)} restarts ended with a finite residual",
         ),
         (
             not cautions,
             "; ".join(cautions)[:1900] or "the file is of a kind that was calibrated",
         ),
     ]
-    verdict = "excluded" if all(passed for passed, _ in gates) else "inconclusive"
-    if statistic is not None and statistic <= least:
-        verdict = "reached"
-    exact = predicate["finding"].get("reached", {}).get("pixelForPixel", False)
     divisor = gcd(1 + k, n + 1)
     numbers_found = {
         "family": family,
+        "edit": kind.get("edit"),
         "n": n,
         "k": k,
         "alpha": protocol["alpha"],
@@ -954,15 +1134,37 @@ def decide(predicate: dict[str, Any]) -> dict[str, Any]:
             for name, (passed, reason) in zip(GATES, gates, strict=True)
         ],
     }
-    failed = [reason for passed, reason in gates if not passed]
+    return {name: v for name, v in numbers_found.items() if v is not None}
+
+
+def decide(predicate: dict[str, Any]) -> dict[str, Any]:
+    """Compute the finding from those of all families."""
+    searched = families(predicate)
+    found = [judge(predicate, family) for family in searched]
+    most = Fraction(decimal(FLOOR) or 0)
+    hit, edit, failed = None, None, []
+    for number, family in enumerate(found):
+        named = f"{family['edit']}: " if "edit" in family else ""
+        failed += [named + gate["reason"] for gate in family["gates"] if not gate["passed"]]
+        residuals = numbers(searched[number]["restarts"], "residual")
+        least = min(most, Fraction(family["threshold"]))
+        if hit is None and any(r is not None and r <= least for r in residuals):
+            hit, edit = number, family.get("edit")
+    verdict = "inconclusive" if failed else "excluded"
+    verdict = verdict if hit is None else "reached"
+    exact = predicate["finding"].get("reached", {}).get("pixelForPixel", False) and edit is None
     finding: dict[str, Any] = {
         "verdict": verdict,
-        "tier": "reached" if verdict == "reached" else "calibrated",
-        "sentence": sentence(predicate, verdict, exact, failed),
-        "families": [{name: v for name, v in numbers_found.items() if v is not None}],
+        "tier": "calibrated" if hit is None else "reached",
+        "sentence": sentence(predicate, verdict, exact, failed, edit),
+        "families": found,
     }
-    if verdict == "reached":
-        finding["reached"] = {"restart": searched.index(statistic), "pixelForPixel": exact}
+    if hit is not None:
+        residuals = numbers(searched[hit]["restarts"], "residual")
+        best = residuals.index(min(r for r in residuals if r is not None))
+        finding["reached"] = {"restart": best, "pixelForPixel": exact}
+        if hit:
+            finding["reached"]["family"] = hit
     return finding
 
 
@@ -1111,7 +1313,7 @@ def check_binding_kinds(binding: dict[str, Any]) -> dict[str, Fraction]:
         kind, truths = entry["kind"], entry["truths"]
         check_kind(kind)
         fits = all(kind[name] == generator[name] for name in ("height", "width"))
-        fits = fits and kind["modelChannels"] == generator["channels"]
+        fits = fits and kind["modelChannels"] == generator["channels"] and "edit" not in kind
         fits = fits and kind.get("rounding", generator["rounding"]) == generator["rounding"]
         require(fits and kind["family"] in protocol["families"], "commitment", "a kind")
         wanted = protocol["controls"] if kind["family"] == "jpeg" else 0
@@ -1119,7 +1321,7 @@ def check_binding_kinds(binding: dict[str, Any]) -> dict[str, Fraction]:
         values = [INFINITE if t == "notFinite" else Fraction(t) for t in truths]
         small = [v for v in values if v and v < Fraction(protocol["resolution"])]
         require(not small, "commitment", "a truth is below the resolution")
-        limit = threshold(values, protocol, kind["family"])
+        limit = threshold(values, protocol, kind)
         require(entry["threshold"] == decimal(limit), "commitment", "threshold")
         require(digest(kind) not in limits, "commitment", "a kind is there twice")
         limits[digest(kind)] = Fraction(entry["threshold"])
@@ -1221,7 +1423,8 @@ def verify(raw: bytes, keys: dict[str, Any]) -> dict[str, Any]:
     check_model(predicate["model"])
     check_protocol(predicate)
     check_kinds(predicate)
-    check_controls(predicate)
+    for family in families(predicate):
+        check_controls(predicate, family["controls"])
     check_trace(predicate)
     check_finding(predicate)
     check_beacon(predicate)
@@ -1266,6 +1469,8 @@ def main(arguments: list[str] | None = None) -> int:
         return refused.exit_code
     print("V0 holds: signed, consistent with itself; the search was not run again")
     print("timestamps, if there are any, were not checked and date nothing here")
+    if "narrowed" in predicate:
+        print("the search was narrowed to", *predicate["narrowed"], "by whoever made it")
     if "binding" in predicate:
         print("a binding is cited; who answers for where its pictures came from was not judged")
     print(predicate["finding"]["sentence"])

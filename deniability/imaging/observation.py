@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from deniability.errors import ImageError
+from deniability.errors import ImageError, InputError
 from deniability.imaging.decode import Picture
 from deniability.imaging.decoded_jpeg import DecodedJpegHandling
 from deniability.imaging.edited import EditedHandling
@@ -122,8 +122,11 @@ def observe(
 
     Raises:
         ImageError: the file cannot be an output of such a model, handled in one of these ways.
+        InputError: the search is narrowed to a family that the preset does not have.
 
     """
+    if protocol is not None and only is not None:
+        _check_narrowed(protocol, only)
     observed = _stored(picture, data, channels, where, rounding, device)
     kind = observed.handling.kind
     kinds = (
@@ -155,13 +158,34 @@ def observe(
     )
 
 
+def _check_narrowed(protocol: Protocol, only: Sequence[HandlingName]) -> None:
+    """Refuse what no bundle may say: verifiers would."""
+    had = () if protocol.edits is None else ("unedited", *protocol.edits)
+    if not set(only) <= set(had):
+        raise InputError(
+            "the preset has no such families of handling to narrow a search to",
+            where=f"preset {protocol.name}",
+            expected=", ".join(had) or "nothing to narrow: it examines unedited outputs only",
+            found=", ".join(only),
+        )
+
+
 def _examined(caution: str, picture: Picture, kinds: Iterable[ObservationKind]) -> bool:
-    """Tell whether what a caution warns of is one of the families that are searched."""
+    """Tell whether what a caution warns of is one of the families that are searched.
+
+    Of a decoded JPEG the sampling is not known. Only a family that compares nothing but luma is
+    near whatever it was: by 4:4:4 alone an own output that was subsampled would look foreign.
+    """
     quality = jpeg_quality_before(picture.pixels) if picture.format != "JPEG" else None
     if quality is None or caution != CAUTION.format(quality=quality):
         return False
-    edits = [build_edit(kind) for kind in kinds]
-    return any(isinstance(e, JpegEdit) and e.lowest <= quality <= e.highest for e in edits)
+    return any(
+        isinstance(edit, JpegEdit)
+        and edit.lowest <= quality <= edit.highest
+        and (kind.model_channels == 1 or edit.subsampling != "4:4:4")
+        for kind in kinds
+        for edit in (build_edit(kind),)
+    )
 
 
 def _stored(

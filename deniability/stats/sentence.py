@@ -26,6 +26,7 @@ _STORED = {
     "lossless": "stored without loss",
     "jpeg": "saved as a JPEG like this file (libjpeg or libjpeg-turbo with default settings)",
 }
+_REASONS, _REASONS_OF_HANDLED = 1200, 400  # characters
 _OTHER_HANDLING = (
     "outputs handled more strongly, in several of these ways at once, or otherwise were not "
     "examined"
@@ -77,7 +78,8 @@ def finding_sentence(
             f"most {protocol.alpha} (with {protocol.confidence} confidence over "
             f"{protocol.controls} controls, protocol {protocol.name}){each}; {missing}."
         )
-    reasons = "; ".join(failed)[:1200]
+    # The ways are named in the same sentence, which has 2000 characters at most.
+    reasons = "; ".join(failed)[: _REASONS_OF_HANDLED if handled else _REASONS]
     return (
         f"Inconclusive: whether the accused picture is {output} of {model} was not decided "
         f"({reasons}); {missing}."

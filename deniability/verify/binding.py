@@ -92,6 +92,7 @@ def _check_kinds(binding: Binding, where: str) -> dict[str, BindingKind]:
     for index, entry in enumerate(binding.kinds):
         field, family = f"kinds.{index}", entry.kind.family
         _check_kind(entry.kind, binding.generator, f"{field}.kind", where)
+        equal(f"{field}.kind.edit", None, entry.kind.edit, where)
         equal(f"{field}.kind.family", True, family in protocol.families, where)
         count = protocol.controls if family == "jpeg" else 0
         equal(f"{field}.truths (count)", count, len(entry.truths), where)

@@ -107,15 +107,7 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
     _check_model(exclusion.model, where)
     _check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
     _check_accused(exclusion, where)
-    for controls in (exclusion.controls, *(one.controls for one in exclusion.handled or ())):
-        check_controls(
-            controls,
-            exclusion.model,
-            exclusion.protocol,
-            dimension=exclusion.generator.dimension,
-            beacon=exclusion.beacon,
-            where=where,
-        )
+    _check_control_sets(exclusion, where)
     _check_trace(exclusion, read.trace, where)
     _check_finding(exclusion, where)
     chain = _check_chain(exclusion, signed, trust, where)
@@ -152,6 +144,7 @@ def verify_registration(
     equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
     for controls in registration.controls:
         _check_kind(controls.kind, spec, "controls.kind", where)
+        equal("controls.kind.edit", None, controls.kind.edit, where)
         check_controls(
             controls,
             model,
@@ -205,20 +198,34 @@ def _check_accused(exclusion: Exclusion, where: str) -> None:
     equal("accused.kind.channels", accused.channels, kind.channels, where)
     if kind.family not in exclusion.protocol.families:
         equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
+    _check_narrowed(exclusion, where)
     only = exclusion.narrowed
-    if only is not None:
-        equal("narrowed (names)", len(set(only)), len(only), where)
     expected = kinds_of(
         exclusion.protocol, kind.stored, height=spec.height, width=spec.width, only=only
     )
     handled = [one.controls.kind for one in exclusion.handled or ()]
     equal("handled (count)", max(0, len(expected) - 1), len(handled), where)
     if not expected:
-        equal("narrowed", "a family of the protocol that the file can be of", only, where)
+        field = "accused.kind" if only is None else "narrowed"
+        equal(field, "a family of the protocol that the file can be of", only, where)
     for number, (wanted, found) in enumerate(zip(expected, (kind, *handled), strict=False)):
         field = f"handled.{number - 1}.controls.kind" if number else "accused.kind"
         equal(field, wanted, found, where)
     equal("scope", scope_of(exclusion), exclusion.scope, where)
+
+
+def _check_narrowed(exclusion: Exclusion, where: str) -> None:
+    """Check that each name is there once, and is a family that the protocol has."""
+    only, edits = exclusion.narrowed, exclusion.protocol.edits
+    if only is None:
+        return
+    if edits is None:  # there is nothing to narrow
+        equal("narrowed", None, only, where)
+        return
+    equal("narrowed (names)", len(set(only)), len(only), where)
+    for name in only:
+        if name != "unedited" and name not in edits:
+            equal("narrowed", "families of the protocol", name, where)
 
 
 def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
@@ -244,6 +251,22 @@ def _check_kind(kind: ObservationKind, spec: GeneratorSpec, field: str, where: s
         equal(f"{field}.rounding", spec.rounding, kind.rounding, where)
 
 
+def _check_control_sets(exclusion: Exclusion, where: str) -> None:
+    # Every family's own controls, each set as if it were the only one.
+    handled = enumerate(exclusion.handled or ())
+    sets = {f"handled.{number}.controls": one.controls for number, one in handled}
+    for field, controls in {"controls": exclusion.controls, **sets}.items():
+        check_controls(
+            controls,
+            exclusion.model,
+            exclusion.protocol,
+            dimension=exclusion.generator.dimension,
+            beacon=exclusion.beacon,
+            field=field,
+            where=where,
+        )
+
+
 def check_controls(
     controls: ControlSet,
     model: ModelDescriptor,
@@ -252,6 +275,7 @@ def check_controls(
     dimension: int,
     where: str,
     beacon: Beacon | None = None,
+    field: str = "controls",
 ) -> None:
     """Step 10: all n controls are there in order, from derived seeds, by this engine.
 
@@ -260,31 +284,31 @@ def check_controls(
 
     """
     digest, kind = protocol.digest, controls.kind.digest()
-    equal("controls.engine", ENGINE_VERSION, controls.engine, where)
-    equal("controls.solver", protocol.solver(dimension), controls.solver, where)
-    equal("controls (count)", protocol.controls, len(controls.controls), where)
+    equal(f"{field}.engine", ENGINE_VERSION, controls.engine, where)
+    equal(f"{field}.solver", protocol.solver(dimension), controls.solver, where)
+    equal(f"{field} (count)", protocol.controls, len(controls.controls), where)
     truths = [control.truth for control in controls.controls]
     threshold = reached_threshold(
         truths, protocol, family=controls.kind.family, edit=controls.kind.edit
     )
     for index, control in enumerate(controls.controls):
-        field = f"controls.controls.{index}"
-        equal(f"{field}.index", index, control.index, where)
+        name = f"{field}.controls.{index}"
+        equal(f"{name}.index", index, control.index, where)
         seed = control_seed(model, digest, kind, index, beacon=beacon).hex()
-        equal(f"{field}.seed", seed, control.seed, where)
-        equal(f"{field}.best", control.residual is None, control.best is None, where)
-        equal(f"{field}.latent", control.residual is None, control.latent is None, where)
-        check_residual(control.residual, protocol, f"{field}.residual", where)
-        check_residual(control.truth, protocol, f"{field}.truth", where)
-        _check_search(control, threshold, protocol, field, where)
+        equal(f"{name}.seed", seed, control.seed, where)
+        equal(f"{name}.best", control.residual is None, control.best is None, where)
+        equal(f"{name}.latent", control.residual is None, control.latent is None, where)
+        check_residual(control.residual, protocol, f"{name}.residual", where)
+        check_residual(control.truth, protocol, f"{name}.truth", where)
+        _check_search(control, threshold, protocol, name, where)
     if not complete_mismatches(controls, protocol):
         raise CommitmentError(
             "not every way of mismatch is there with all its outputs, in order",
-            where=f"{where}: controls.mismatches",
+            where=f"{where}: {field}.mismatches",
         )
     for position, mismatch in enumerate(controls.mismatches):
         seed = mismatch_seed(model, digest, kind, mismatch.index, beacon=beacon).hex()
-        equal(f"controls.mismatches.{position}.seed", seed, mismatch.seed, where)
+        equal(f"{field}.mismatches.{position}.seed", seed, mismatch.seed, where)
 
 
 def _check_search(

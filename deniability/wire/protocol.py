@@ -6,9 +6,9 @@ knows by name and digest. So no threshold can be chosen afterwards.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
@@ -93,6 +93,15 @@ class Protocol(WireModel):
     resolution: DecimalString
     edits: Annotated[tuple[EditName, ...], Field(min_length=1)] | None = None
     accused_restarts: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _accused_gets_no_less(self) -> Self:
+        # A search that is weaker on the accused than on controls would exclude what it missed.
+        if self.accused_restarts is not None and self.accused_restarts < self.restarts:
+            raise ValueError("accusedRestarts must not be fewer than restarts")
+        if self.edits is not None and len(set(self.edits)) != len(self.edits):
+            raise ValueError("edits must be different")
+        return self
 
     @property
     def digest(self) -> str:

@@ -258,7 +258,7 @@ def _mismatches(
 def _complete_trace(predicate: dict[str, Any]) -> None:
     controls = predicate["controls"]
     truths = independent.numbers(controls["controls"], "truth")
-    limit = independent.threshold(truths, predicate["protocol"], controls["kind"]["family"])
+    limit = independent.threshold(truths, predicate["protocol"], controls["kind"])
     reached = False
     for i, record in enumerate(predicate["restarts"]):
         residual = record.pop("residual")
@@ -313,6 +313,7 @@ def _mend_scope(predicate: dict[str, Any]) -> None:
         beacon="beacon" in predicate,
         bound="binding" in predicate,
         decoder=predicate["generator"]["format"] == "diffusers",
+        handled=independent.handled_output(predicate),
     )
 
 
@@ -320,31 +321,36 @@ def _mend_solver(predicate: dict[str, Any]) -> None:
     size = sum(part["shape"][0] for part in predicate["generator"]["latent"])
     dense = size <= predicate["protocol"]["denseLimit"]
     large = predicate["protocol"].get("largeSolver", "adam")
-    predicate["controls"]["solver"] = "levenberg-marquardt" if dense else large
+    for family in independent.families(predicate):
+        family["controls"]["solver"] = "levenberg-marquardt" if dense else large
 
 
 def _mend_seeds(predicate: dict[str, Any]) -> None:
-    controls = predicate["controls"]
-    kind, picture = independent.digest(controls["kind"]), predicate["accused"]["file"]["sha256"]
-    for role, records, of in (
-        ("control", controls["controls"], kind),
-        ("mismatch", controls["mismatches"], kind),
-        ("restart", predicate["restarts"], picture),
-    ):
-        for record in records:
-            record["seed"] = independent.seed(predicate, role, of, record["index"])
+    for family in independent.families(predicate):
+        controls = family["controls"]
+        kind = independent.digest(controls["kind"])
+        picture = independent.searched_as(predicate, controls["kind"])
+        for role, records, of in (
+            ("control", controls["controls"], kind),
+            ("mismatch", controls["mismatches"], kind),
+            ("restart", family["restarts"], picture),
+        ):
+            for record in records:
+                record["seed"] = independent.seed(predicate, role, of, record["index"])
 
 
 def _mend_starts(predicate: dict[str, Any]) -> None:
-    for i, record in enumerate(predicate["restarts"]):
-        record["start"] = independent.start(
-            i, "encoder" in predicate, independent.label_count(predicate)
-        )
+    for family in independent.families(predicate):
+        for i, record in enumerate(family["restarts"]):
+            record["start"] = independent.start(
+                i, "encoder" in predicate, independent.label_count(predicate)
+            )
 
 
 def _mend_root(predicate: dict[str, Any]) -> None:
-    leaves = [canonical(record) for record in predicate["restarts"]]
-    predicate["traceRoot"] = independent.merkle_root(leaves).hex()
+    for family in independent.families(predicate):
+        leaves = [canonical(record) for record in family["restarts"]]
+        family["traceRoot"] = independent.merkle_root(leaves).hex()
 
 
 def _mend_finding(predicate: dict[str, Any]) -> None:

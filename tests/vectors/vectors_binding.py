@@ -287,6 +287,17 @@ for name, about, build, says in (
         "kinds.0.kind",
     ),
     (
+        "binding-kind-with-an-edit",
+        "The pictures are taken for edited outputs, which a service does not give.",
+        changed(
+            lambda p: (
+                p["kinds"][0]["kind"].update(edit="noisy"),
+                [r.update(kind=v.independent.digest(p["kinds"][0]["kind"])) for r in p["pictures"]],
+            )
+        ),
+        "kinds.0.kind.edit",
+    ),
+    (
         "binding-list-of-more",
         "A file of the list is not among the pictures.",
         changed(relisted(lambda raw: raw + b"0" * 64 + b"  x.png\n"), listed=True),

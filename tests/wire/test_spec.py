@@ -123,7 +123,7 @@ def test_words_that_a_field_can_have_are_in_its_row(name):
         words = [schema["const"]] if "const" in schema else schema.get("enum", [])
         for option in schema.get("anyOf", []):
             words += option.get("enum", [])
-        if row[1] == "section 5":
+        if row[1] in {"section 5", "edit"}:
             continue
         for word in words:
             assert str(word) in row[1], (field, word)
@@ -407,7 +407,7 @@ def test_functions_run_in_the_order_of_the_steps():
         "_check_model": 7,
         "_check_protocol": 8,
         "_check_accused": 9,
-        "check_controls": 10,
+        "_check_control_sets": 10,
         "_check_trace": 11,
         "_check_finding": 12,
     }

@@ -111,14 +111,15 @@ class _ThereAndBack(Edit):
         return as_picture(between.resize(size, resample=_FILTERS[mode[3]]))
 
     def model(self, pictures: Tensor, parameters: Tensor) -> Tensor:
-        """Multiply by Pillow's matrices; it clips in between as well."""
+        """Multiply by Pillow's matrices; it clips between its passes, columns first."""
         places = self._place(parameters[:, 0]).tolist()
         rows, columns = (
             [matrix.to(pictures)[:, None] for matrix in self._matrices(axis, size, places)]
             for axis, size in ((0, self.height), (1, self.width))
         )
-        between = (rows[0] @ pictures @ columns[0].transpose(-1, -2)).clamp(0, 1)
-        return (rows[1] @ between @ columns[1].transpose(-1, -2)).clamp(0, 1)
+        for down, across in zip(rows, columns, strict=True):
+            pictures = (down @ (pictures @ across.transpose(-1, -2)).clamp(0, 1)).clamp(0, 1)
+        return pictures
 
 
 class Halved(_ThereAndBack):
@@ -151,7 +152,7 @@ class _Resized(Edit):
         return as_picture(as_image(picture).resize(size, resample=_FILTERS[self.resampling]))
 
     def model(self, pictures: Tensor, parameters: Tensor) -> Tensor:
-        """Multiply by Pillow's matrices."""
+        """Multiply by Pillow's matrices; it clips between its two passes."""
         del parameters
         return self._between(
             pictures, (self.height, self.width), (self.file_height, self.file_width)
@@ -173,7 +174,7 @@ class _Resized(Edit):
         name = name or self.resampling
         rows = torch.from_numpy(resize_matrix(source[0], target[0], name).copy()).to(pictures)
         columns = torch.from_numpy(resize_matrix(source[1], target[1], name).copy()).to(pictures)
-        return (rows @ pictures @ columns.T).clamp(0, 1)
+        return (rows @ (pictures @ columns.T).clamp(0, 1)).clamp(0, 1)
 
 
 def resized(name: str) -> type[Edit]:

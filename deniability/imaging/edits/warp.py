@@ -23,6 +23,7 @@ from deniability.imaging.normal import Float64Array
 
 _RESIZE, _TRANSFORM = -0.5, -1.0
 _MANY = 512  # places that a start is chosen from
+_HALF_STEP = 0.5 / 255
 
 
 def _kernel(distance: Tensor, a: float) -> Tensor:
@@ -32,7 +33,9 @@ def _kernel(distance: Tensor, a: float) -> Tensor:
     return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
 
 
-def bicubic(pictures: Tensor, rows: Tensor, columns: Tensor, a: float) -> Tensor:
+def bicubic(
+    pictures: Tensor, rows: Tensor, columns: Tensor, a: float, *, between: bool = False
+) -> Tensor:
     """Sample pictures at given places; outside them the nearest pixel counts.
 
     Args:
@@ -40,6 +43,8 @@ def bicubic(pictures: Tensor, rows: Tensor, columns: Tensor, a: float) -> Tensor
         rows: B x P, in pixels, 0 the centre of the first row.
         columns: B x P, likewise.
         a: of the kernel.
+        between: whether what the columns give is clipped before the rows are taken, as by a
+            resize in two passes.
 
     Returns:
         B x C x P.
@@ -52,11 +57,13 @@ def bicubic(pictures: Tensor, rows: Tensor, columns: Tensor, a: float) -> Tensor
     for i in range(-1, 3):
         weight_row = _kernel((rows - (top + i)).abs(), a)
         row = (top + i).clamp(0, height - 1)
+        across = torch.zeros_like(flat[:, :, :1])
         for j in range(-1, 3):
-            weight = weight_row * _kernel((columns - (left + j)).abs(), a)
+            weight = _kernel((columns - (left + j)).abs(), a)
             place = (row * width + (left + j).clamp(0, width - 1)).long()
             index = place[:, None].expand(-1, flat.shape[1], -1)
-            total = total + flat.gather(2, index) * weight[:, None]
+            across = across + flat.gather(2, index) * weight[:, None]
+        total = total + (across.clamp(0, 1) if between else across) * weight_row[:, None]
     return total
 
 
@@ -64,6 +71,8 @@ class Warp(Edit):
     """A geometric edit: each pixel of the file is one place of the output."""
 
     kernel: ClassVar[float] = _TRANSFORM
+    #: By how much values are smaller than interpolated: Pillow's transforms do not round.
+    lost: ClassVar[float] = 0.0
 
     @abstractmethod
     def matrix(self, parameters: Tensor) -> Tensor:
@@ -96,9 +105,9 @@ class Warp(Edit):
 
     def model(self, pictures: Tensor, parameters: Tensor) -> Tensor:
         """Sample the output where each pixel of the file comes from."""
-        return self._sampled(
-            pictures, self.matrix(parameters), (self.file_height, self.file_width)
-        ).clamp(0, 1)
+        size = (self.file_height, self.file_width)
+        sampled = self._sampled(pictures, self.matrix(parameters), size)
+        return (sampled - self.lost).clamp(0, 1)
 
     def undo(self, seen: Tensor, parameters: Tensor) -> Tensor:
         """Sample the file where each pixel of the output went."""
@@ -117,7 +126,8 @@ class Warp(Edit):
         places = affine @ grid  # B x 2 x P
         columns = places[:, 0] + (pictures.shape[-1] - 1) / 2
         rows = places[:, 1] + (pictures.shape[-2] - 1) / 2
-        sampled = bicubic(pictures, rows, columns, self.kernel)
+        resized = self.kernel == _RESIZE
+        sampled = bicubic(pictures, rows, columns, self.kernel, between=resized)
         return sampled.reshape(*pictures.shape[:2], height, width)
 
     def _border(self, pixels: int) -> npt.NDArray[np.bool_]:
@@ -153,6 +163,7 @@ class Shifted(Warp):
 
     parameters: ClassVar[int] = 2
     pixels: ClassVar[float] = 2.0
+    lost: ClassVar[float] = _HALF_STEP
 
     def matrix(self, parameters: Tensor) -> Tensor:
         """Return the translation."""
@@ -216,6 +227,7 @@ class Rotated(Warp):
 
     parameters: ClassVar[int] = 1
     degrees: ClassVar[float] = 5.0
+    lost: ClassVar[float] = _HALF_STEP
 
     def matrix(self, parameters: Tensor) -> Tensor:
         """Return the rotation."""
@@ -243,7 +255,8 @@ class _Placed(Warp):
         if (across + 1) * (down + 1) > _MANY:
             return self._on_grid(drawn)
         axes = [np.linspace(-1, 1, n + 1) if n else np.zeros(1) for n in (across, down)]
-        return np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        places: Float64Array = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        return places
 
     def _on_grid(self, drawn: Float64Array) -> Float64Array:
         room = np.array(self._room(), dtype=np.float64)

@@ -1,0 +1,171 @@
+"""SPEC.md, "Families of handling", is checked like code."""
+
+import itertools
+import re
+from fractions import Fraction
+
+import pytest
+from test_spec import KINDS, TEXT, block, section
+
+from deniability.stats.sentence import finding_sentence, scope_lines
+from deniability.stats.verdict import LOSSLESS_FLOOR, reached_threshold
+from deniability.wire.edits import EDITS, WORDS, applies, changes_size
+from deniability.wire.numbers import decimal_string_up
+from deniability.wire.protocol import PRESETS
+from deniability.wire.roles import searched_as
+
+QUICK = PRESETS["pristine-quick-v1"]
+
+
+def table(text: str) -> list[list[str]]:
+    """Return the body of a table, cells stripped."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [re.split(r"(?<!\\)\|", line.strip("|")) for line in lines[2:]]
+    return [[cell.strip() for cell in row] for row in cells]
+
+
+def names(cell: str) -> list[str]:
+    """Return the edits that a cell names, `…` standing for any ending."""
+    found = []
+    for name in re.findall(r"`([^`]+)`", cell):
+        start = name.removesuffix("…")
+        same = [e for e in EDITS if e == name or (name != start and e.startswith(start))]
+        found += [e for e in same if e not in found]
+    return found
+
+
+def test_the_edits_and_their_words():
+    (heading,) = re.findall(r"^## \d+\. (Families of handling)$", TEXT, re.MULTILINE)
+    whole = re.search(rf"^## \d+\. {heading}\n(.*?)(?=^#)", TEXT, re.MULTILINE | re.DOTALL)[1]
+    stated = {row[0].strip("`"): row[1] for row in table(whole)}
+    assert list(stated) == list(EDITS)
+    assert stated == WORDS
+
+
+def test_no_preset_that_is_shipped_has_edits():
+    assert "No preset of section 3 has\n`edits`" in TEXT
+    shipped = [p for name, p in PRESETS.items() if not name.startswith("test-")]
+    assert all(p.edits is None and p.accused_restarts is None for p in shipped)
+
+
+SIDES = [(16, 16), (15, 40), (20, 30), (24, 36), (25, 37), (16, 24), (16, 23), (20, 31), (40, 50)]
+
+
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize(("model", "file"), list(itertools.product(SIDES, SIDES)))
+def test_which_files_an_edit_applies_to(model, file, colour):
+    rows = table(section("Which families a file has"))
+    shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
+    bounds = {"cut-out": (Fraction(4, 5), 1), "framed": (1, Fraction(5, 4))}
+    others = set(EDITS) - {name for row in rows for name in names(row[0])}
+    for row in rows:
+        for name in names(row[0]) or sorted(others):
+            if "another size" in row[1]:
+                low, high = bounds.get(name, (0, 10**6))
+                holds = file != model and all(low <= share <= high for share in shares)
+            else:
+                holds = file == model and ("16 pixels" not in row[1] or min(model) >= 16)
+            of_colour = name in {"colour", "palette"} or name.startswith("jpeg-420")
+            holds = holds and (colour or not of_colour)
+            assert applies(name, model=model, file=file, colour=colour) == holds, name
+
+
+def test_every_edit_has_a_row_of_what_is_done():
+    rows = table(section("How outputs are handled"))
+    assert {name for row in rows for name in names(row[0])} == set(EDITS)
+    pytest.importorskip("torch")
+    from deniability.imaging.edits.registry import _CLASSES
+
+    for row in rows:
+        for name in names(row[0]):
+            assert _CLASSES[name].parameters == int(row[1]), name
+
+
+def test_the_seed_of_a_restart_through_an_edit():
+    import hashlib
+
+    kind, picture = KINDS["lossless"].model_copy(update={"edit": "noisy"}), "f" * 64
+    words = " ".join(section("Derived seeds").split())
+    assert (
+        "SHA-256 (hex) of the accused file's sha256, a space, and the digest of the kind" in words
+    )
+    made = hashlib.sha256(f"{picture} {kind.digest()}".encode()).hexdigest()
+    assert searched_as(picture, kind) == made
+    assert searched_as(picture, KINDS["lossless"]) == picture
+
+
+@pytest.mark.parametrize("family", ["lossless", "jpeg"])
+def test_the_words(family):
+    words, named = block("handled-words"), {"digest": "d" * 64, "name": QUICK.name}
+    kind = KINDS[family]
+    ways = f"unmodified, {WORDS['mirrored']} or {WORDS['noisy']}"
+    stored = words[f"{family} stored"]
+    output = words["output"].format(ways=ways, stored=stored)
+    numbers = {"alpha": QUICK.alpha, "confidence": QUICK.confidence, "controls": QUICK.controls}
+    given = {
+        "kind": kind,
+        "model_digest": "d" * 64,
+        "protocol": QUICK,
+        "pixel_for_pixel": False,
+        "edits": ("mirrored", "noisy"),
+    }
+    excluded = words["excluded"].format(
+        output=output, not_examined=words["not_examined"], **numbers, **named
+    )
+    assert finding_sentence("excluded", failed=[], **given) == excluded
+    undecided = block("sentences")["inconclusive"].format(
+        output=output, not_examined=words["not_examined"], reasons="one; two", **named
+    )
+    assert finding_sentence("inconclusive", failed=["one", "two"], **given) == undecided
+    reached = words["reached"].format(words=WORDS["noisy"], **named)
+    assert finding_sentence("reached", failed=[], reached="noisy", **given) == reached
+    plain = scope_lines(kind)
+    covered = words["scope"].format(ways=ways, stored=stored)
+    expected = (covered, plain[1], words["scope edits"], *plain[3:])
+    assert scope_lines(kind, edits=("mirrored", "noisy")) == expected
+    first = kind.model_copy(update={"edit": "tone"})
+    alone = words["scope"].format(ways=WORDS["tone"], stored=stored)
+    assert scope_lines(first) == (alone, plain[1], words["scope edits"], *plain[3:])
+
+
+@pytest.mark.parametrize("family", ["lossless", "jpeg"])
+def test_every_sentence_fits_into_its_field(family):
+    """With all edits of a file of the model's size, which are the most that a file can have."""
+    edits = tuple(name for name in EDITS if not changes_size(name))
+    given = {"model_digest": "d" * 64, "protocol": QUICK, "pixel_for_pixel": False}
+    for verdict in ("excluded", "inconclusive", "reached"):
+        sentence = finding_sentence(
+            verdict, kind=KINDS[family], edits=edits, failed=["x" * 5000], **given
+        )
+        assert len(sentence) <= 1990
+        assert ("x" * 401 in sentence) is False
+        assert ("x" * 400 in sentence) is (verdict == "inconclusive")
+    assert "only the first 400 characters" in TEXT
+    assert all(len(line) <= 1990 for line in scope_lines(KINDS[family], edits=edits))
+
+
+def test_the_threshold_of_an_edit_has_no_cap():
+    rule = " ".join(section("The rule").split())
+    assert "without a cap; the resolution if that percentile is infinite" in rule
+    truths = ["1.00000e-02"] * 99
+    found = reached_threshold(truths, QUICK, family="lossless", edit="noisy")
+    assert found == Fraction(1, 100) > LOSSLESS_FLOOR
+    assert reached_threshold([None] * 99, QUICK, family="jpeg", edit="noisy") == Fraction("1e-9")
+    assert "the smaller of T and 1/195075 rounded up to six digits" in rule
+    assert decimal_string_up(LOSSLESS_FLOOR) == "5.12624e-06"
+
+
+def test_what_the_search_may_move():
+    pytest.importorskip("torch")
+    import torch
+
+    from deniability.imaging.edits.edit import REACH, free_numbers, within_reach
+    from deniability.inversion import edited
+
+    words = " ".join(section("What the search moves").split())
+    assert f"u = {REACH} · tanh(w/{REACH})" in words
+    assert f"one of {edited._CANDIDATES} draws" in words
+    import math
+
+    assert free_numbers(0.5) == pytest.approx(1.25 * math.atanh(0.4))
+    assert float(within_reach(torch.tensor(0.7))) == pytest.approx(1.25 * math.tanh(0.56))
