@@ -63,11 +63,25 @@ BY_CG = _protocol("gncg", dense_limit=0, large_solver="gauss-newton-cg", cg_iter
 #: More restarts on the accused than on a control, and edits of every sort.
 HANDLED = _protocol(
     "handled",
-    restarts=8,
-    accused_restarts=10,
+    alpha="0.1",
+    controls=29,
+    accused_restarts=6,
+    iterations=20,
     edits=("other-rounding", "mirrored", "tone", "noisy", "jpeg-444-50-69"),
 )
-ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG, HANDLED)
+#: Few controls, and edits whose codecs are programs, or that depend on the processor.
+CODECS = _protocol(
+    "codecs",
+    alpha="0.5",
+    controls=5,
+    restarts=2,
+    iterations=6,
+    edits=(
+        *("bfloat16", "shifted", "jpeg-444-50-69", "jpeg-other-encoder", "webp-30-59"),
+        "resized-bilinear",
+    ),
+)
+ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG, HANDLED, CODECS)
 
 
 class Smooth(nn.Module):
@@ -99,7 +113,7 @@ class Larger(nn.Module):
         places = torch.stack([x, y, x * y, x**2, y**2, torch.ones_like(x)], dim=-1)
         weight = torch.randn(4, 6, 24, generator=_stream(7))
         self.register_buffer("places", places.reshape(-1, 6))
-        self.register_buffer("weight", 0.6 * weight)
+        self.register_buffer("weight", 0.4 * weight)
         self.register_buffer("bias", torch.randn(6, 24, generator=_stream(8)))
         self.register_buffer("mixed", torch.randn(24, generator=_stream(9)) / 3)
 
