@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from deniability.cli.answers import check_answer
 from deniability.errors import CommitmentError, ImageError, ReplayError
+from deniability.evidence import mismatch
 from deniability.evidence import prove as prove_module
 from deniability.evidence.register import state_folder
 from deniability.evidence.replay import replay_latents, replay_search, search
@@ -331,11 +332,50 @@ def test_a_sandbagged_search_of_one_family_is_exposed(mirrored_case, handled, tm
 def test_a_family_with_a_hidden_tail_is_exposed(
     stranger_case, monkeypatch, residuals, message, where
 ):
-    monkeypatch.setattr(
-        search,
-        "_fresh_controls",
-        lambda _case, family, *_: (residuals if family.name == "tone" else ["0"] * 8, 0, 0),
-    )
+    def fresh(_case, family, *_):
+        found = residuals if family.name == "tone" else ["0"] * 8
+        return search._Fresh(found, [None] * 8, 0, 0)
+
+    monkeypatch.setattr(search, "_fresh_controls", fresh)
     with pytest.raises(ReplayError, match=message) as caught:
         v2(stranger_case, count=8)
     assert caught.value.where == where
+
+
+# Outputs whose rounding is the processor's own
+
+
+@pytest.fixture(scope="module")
+def by_processor(folder, _presets_of_tests):
+    """A bundle about bfloat16, as another processor would make it."""
+    generator = toy.make_generator(toy.Larger(), side=toy.Larger.SIDE)
+    opened = toy.register_toy(generator, folder, toy.BFLOAT16)
+    image = toy.stranger(folder, "other.png", side=toy.Larger.SIDE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mismatch, "_DTYPES", {})  # weights are rounded, and the sums are not
+        return toy.case_of(toy.prove_toy(image, opened, folder), image, generator)
+
+
+def test_another_processor_s_half_precision_passes(by_processor):
+    assert verdict(by_processor) == "excluded"
+    result = v1(by_processor)
+    assert result.finding.verdict == "excluded"
+    claimed = by_processor.verified.exclusion.finding.families[1]
+    assert result.finding.families[1].threshold != claimed.threshold
+    v2(by_processor)
+
+
+def test_truths_do_not_widen_their_own_tolerance(by_processor, tmp_path):
+    controls = by_processor.verified.exclusion.handled[0].controls
+    higher = tuple(
+        c.model_copy(update={"truth": decimal_string(20 * float(c.truth))})
+        for c in controls.controls
+    )
+    fewer = tuple(c.model_copy(update={"best": c.restarts - 1}) for c in higher)
+    forged = toy.resigned(
+        by_processor,
+        tmp_path,
+        handled=changed(by_processor, 0, controls=controls.model_copy(update={"controls": fewer})),
+    )
+    with pytest.raises(ReplayError, match="cannot be reproduced"):
+        v1(forged)

@@ -81,7 +81,8 @@ CODECS = _protocol(
         "resized-bilinear",
     ),
 )
-ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG, HANDLED, CODECS)
+BFLOAT16 = _protocol("bfloat16", alpha="0.1", controls=29, iterations=20, edits=("bfloat16",))
+ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG, HANDLED, CODECS, BFLOAT16)
 
 
 class Smooth(nn.Module):

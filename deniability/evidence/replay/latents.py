@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -22,17 +24,23 @@ from deniability.evidence.replay.rows import check_digest, check_label, rows_of
 from deniability.generators.base import Generator
 from deniability.inversion.solution import Restart, Stop
 from deniability.stats.sentence import model_cautions
-from deniability.stats.verdict import decide, residual, thresholds
+from deniability.stats.verdict import decide, reached_threshold, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.controls import Control, ControlSet, Mismatch
 from deniability.wire.exclusion import Exclusion, Finding, HandledSearch, RestartRecord
-from deniability.wire.numbers import decimal_string
+from deniability.wire.numbers import decimal_string, decimal_string_up
+from deniability.wire.protocol import MismatchWay
 
 #: A stored residual is believed if ours is within this share of it, plus `_ABSOLUTE`, plus half
 #: the threshold of its kind: another machine's float32 rounds a control's pixels otherwise here
 #: and there, which near the floor is all there is. The finding is decided from our own residuals.
 _RELATIVE = 0.02
 _ABSOLUTE = 2e-9
+#: Ways to produce outputs whose rounding is the processor's own: another machine's pictures, and so
+#: the truths, are others. They are compared within this many of our own thresholds of the family,
+#: and the larger truth counts.
+_BY_PROCESSOR: frozenset[MismatchWay] = frozenset({"bfloat16", "float16"})
+_OWN_ROUNDING = 2
 _NO_ROOT = "0" * 64  # what is decided here is not signed
 
 
@@ -234,13 +242,14 @@ def _controls_again(case: Case, family: Family) -> tuple[ControlSet, list[float]
         ours_best += statistic_at(procedure, handling, observations, latents[rows])
     controls: list[Control] = []
     differences: list[float] = []
-    threshold = family.finding.threshold
+    threshold = _threshold_for_controls(case, family, ours_true)
     for control, latent, truth, best in zip(
         stored.controls, latents, ours_true, ours_best, strict=True
     ):
         field = f"{family.prefix}controls.controls.{control.index}"
         differences.append(compare_residuals(control.truth, truth, f"{field}.truth", threshold))
-        raised_truth = None if truth is None else _raised(truth)
+        theirs = float(control.truth or 0) if handling.way in _BY_PROCESSOR else 0.0
+        raised_truth = None if truth is None else _raised(max(truth, theirs))
         control = control.model_copy(update={"truth": raised_truth})  # noqa: PLW2901
         if control.residual is None:
             controls.append(control)
@@ -256,6 +265,24 @@ def _controls_again(case: Case, family: Family) -> tuple[ControlSet, list[float]
         controls.append(control.model_copy(update={"residual": raised}))
     update = {"controls": tuple(controls), "mismatches": _mismatches_again(case, family)}
     return stored.model_copy(update=update), differences
+
+
+def _threshold_for_controls(case: Case, family: Family, truths: Sequence[float | None]) -> str:
+    """Return the threshold by which controls' residuals are compared.
+
+    Of our truths where they depend on the processor: the prover's may not widen their own
+    tolerance.
+    """
+    stored = family.finding.threshold
+    if family.handling.way not in _BY_PROCESSOR:
+        return stored
+    ours = reached_threshold(
+        [None if truth is None else decimal_string(truth) for truth in truths],
+        case.exclusion.protocol,
+        family=family.handling.kind.family,
+        edit=family.handling.kind.edit,
+    )
+    return decimal_string_up(max(Fraction(stored), 2 * _OWN_ROUNDING * ours))
 
 
 def _raised(value: float) -> str:

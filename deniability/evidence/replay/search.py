@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from deniability.errors import InputError, ReplayError
-from deniability.evidence.calibrate import control_observations
+from deniability.evidence.calibrate import control_observations, statistic_at, true_numbers
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.replay.case import Case, Family, open_case
 from deniability.evidence.replay.found import FamilySearch, SearchReplay
@@ -42,6 +42,24 @@ _CLEARLY_LOWER = 0.5
 _SIGNIFICANCE = Fraction(1, 20)
 #: Most fresh controls that are also searched for without the prover's encoder.
 _PROBED = 32
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """Fresh controls of one family.
+
+    Attributes:
+        residuals: that the search reached.
+        truths: residuals at the true numbers, where an edit is between: as low as there, the
+            search has found what there is. None for unedited outputs.
+        probed, alone: how many were searched for from prior draws alone as well, and found.
+
+    """
+
+    residuals: list[str | None]
+    truths: list[str | None]
+    probed: int
+    alone: int
 
 
 def replay_search(
@@ -95,11 +113,15 @@ def _searched(case: Case, family: Family, count: int, report: Progress) -> Famil
     engine = procedure.engine(handling, limits.threshold)
     alone = replace(engine, starts=starts_for(procedure.generator, None, handling))
     best, restarts = _search_again(case, family, engine, alone, count, report)
-    fresh, probed, found_alone = _fresh_controls(case, family, engine, alone, count, report)
+    fresh = _fresh_controls(case, family, engine, alone, count, report)
     statistic = family.finding.statistic
     limit = residual(statistic)
-    extreme = sum((float("inf") if r is None else Fraction(r)) >= limit for r in fresh)
-    reached = [r for r in fresh if r is not None and Fraction(r) <= limits.threshold]
+    extreme = sum(residual(r) >= limit for r in fresh.residuals)
+    reached = [
+        r
+        for r, truth in zip(fresh.residuals, fresh.truths, strict=True)
+        if r is not None and Fraction(r) <= max(limits.threshold, Fraction(truth or 0))
+    ]
     n, k = len(family.controls.controls), family.finding.k
     return FamilySearch(
         family=family.name,
@@ -109,8 +131,8 @@ def _searched(case: Case, family: Family, count: int, report: Progress) -> Famil
         fresh=count,
         extreme=extreme,
         recovered=len(reached),
-        probed=probed,
-        alone=found_alone,
+        probed=fresh.probed,
+        alone=fresh.alone,
         pooled_bound=upper_bound(k + extreme, n + count),
     )
 
@@ -153,22 +175,25 @@ def _search_again(
 
 def _fresh_controls(
     case: Case, family: Family, engine: Engine, alone: Engine, count: int, report: Progress
-) -> tuple[list[str | None], int, int]:
-    """Draw, handle and invert fresh controls with the system's randomness.
-
-    Returns their residuals; how many of them were searched for from prior draws alone as well; and
-    how many of those were found.
-    """
+) -> _Fresh:
+    """Draw, handle and invert fresh controls with the system's randomness."""
     procedure, handling = case.procedure, family.handling
     report.phase(f"inverting fresh controls{_as(family)}", count)
     residuals: list[str | None] = []
+    truths: list[str | None] = []
     probed = found = 0
     for start in range(0, count, 256):
         size = min(256, count - start)
         seeds = [secrets.token_bytes(32) for _ in range(size)]
         spec = procedure.generator.spec
-        truths = torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
-        observations = control_observations(procedure, handling, truths, seeds)
+        drawn = torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
+        observations = control_observations(procedure, handling, drawn, seeds)
+        if handling.kind.edit is None:
+            truths += [None] * size
+        else:
+            numbers = true_numbers(handling, drawn, seeds)
+            at_truths = statistic_at(procedure, handling, observations, numbers)
+            truths += [None if t is None else decimal_string(t) for t in at_truths]
         ended: set[int] = set()
 
         def on_restart(
@@ -184,7 +209,7 @@ def _fresh_controls(
             probed = min(size, _PROBED)
             again = alone.run(observations[:probed], lambda *_: secrets.token_bytes(32))
             found = sum(any(r.stop is Stop.REACHED for r in t.restarts) for t in again)
-    return residuals, probed, found
+    return _Fresh(residuals, truths, probed, found)
 
 
 def _as(family: Family) -> str:
