@@ -67,7 +67,7 @@ HANDLED = _protocol(
     controls=29,
     accused_restarts=6,
     iterations=20,
-    edits=("other-rounding", "mirrored", "tone", "noisy", "jpeg-444-50-69"),
+    edits=("tone", "mirrored", "other-rounding", "noisy", "jpeg-444-50-69"),
 )
 #: Few controls, and edits whose codecs are programs, or that depend on the processor.
 CODECS = _protocol(
