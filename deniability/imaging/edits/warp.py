@@ -261,7 +261,7 @@ class _Placed(Warp):
     def _on_grid(self, drawn: Float64Array) -> Float64Array:
         room = np.array(self._room(), dtype=np.float64)
         chosen = np.minimum(np.floor((drawn + 1) / 2 * (room + 1)), room)
-        return np.where(room > 0, 2 * chosen / np.maximum(room, 1) - 1, 0.0)
+        return np.asarray(np.where(room > 0, 2 * chosen / np.maximum(room, 1) - 1, 0.0))
 
     def _room(self) -> tuple[int, int]:
         """Return by how many columns and rows file and output differ."""
