@@ -56,7 +56,7 @@ NO_DATING = Dating()
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A bundle that passed V0. Only `verify_bundle` makes one.
+    """A bundle that passed V0. Only `verify_exclusion` makes one.
 
     Attributes:
         exclusion: the predicate, every number of it recomputed.
@@ -96,7 +96,23 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
 
     """
     signed = verify_envelope(raw, trust=trust, predicate_type=EXCLUSION_TYPE, where=where)
-    exclusion = parse_predicate(signed.statement.predicate, Exclusion, where=where)
+    predicate = signed.statement.predicate
+    exclusion = parse_predicate(predicate, Exclusion, where=where)
+    return verify_exclusion(exclusion, predicate, signed, trust=trust, where=where)
+
+
+def verify_exclusion(
+    exclusion: Exclusion,
+    predicate: dict[str, Any],
+    signed: VerifiedStatement,
+    *,
+    trust: TrustPolicy,
+    where: str,
+) -> VerifiedBundle:
+    """Verify a parsed exclusion, and the JSON it was parsed from, of a signed statement.
+
+    Raises as `verify_bundle`.
+    """
     _check_subject(signed, exclusion, where)
     _check_model(exclusion.model, where)
     _check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
@@ -109,7 +125,7 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
         beacon=exclusion.beacon,
         where=where,
     )
-    _check_trace(exclusion, signed.statement.predicate["restarts"], where)
+    _check_trace(exclusion, predicate["restarts"], where)
     _check_finding(exclusion, where)
     chain = _check_chain(exclusion, signed, trust, where)
     return VerifiedBundle(

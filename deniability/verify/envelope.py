@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from deniability.crypto.digest import sha256_hex
 from deniability.crypto.dsse import pae
@@ -32,21 +33,21 @@ class VerifiedStatement:
     signer: PublicKey
     times: Times
 
-    @property
+    @cached_property
     def payload_digest(self) -> str:
         """Sha256 (hex) of the signed payload."""
         return sha256_hex(self.payload)
 
 
 def verify_envelope(
-    raw: bytes, *, trust: TrustPolicy, predicate_type: str, where: str
+    raw: bytes, *, trust: TrustPolicy, predicate_type: str | tuple[str, ...], where: str
 ) -> VerifiedStatement:
     """Check form and signature of a bundle or registration.
 
     Args:
         raw: the file's bytes.
         trust: keys chosen by the verifier.
-        predicate_type: the only type accepted.
+        predicate_type: the only type accepted, or the only ones.
         where: name of the file, for messages.
 
     Raises:
@@ -103,11 +104,12 @@ def verify_envelope(
 
     # Step 5: only now is the payload looked at.
     statement = parse_statement(payload, where=f"{where}: payload")
-    if statement.predicate_type != predicate_type:
+    accepted = (predicate_type,) if isinstance(predicate_type, str) else predicate_type
+    if statement.predicate_type not in accepted:
         raise StatementError(
             "another type of statement",
             where=f"{where}: payload.predicateType",
-            expected=predicate_type,
+            expected=" or ".join(accepted),
             found=statement.predicate_type,
             hint="A registration is not a bundle; deny inspect FILE shows what a file is.",
         )

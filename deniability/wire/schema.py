@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from deniability.wire.attribution import ATTRIBUTION_TYPE, Attribution
 from deniability.wire.base import WireModel
 from deniability.wire.beacon import Intent
 from deniability.wire.chain import CHAIN_TYPE, Chain
@@ -35,6 +36,7 @@ _MODELS: tuple[tuple[str, str, type[WireModel]], ...] = (
     ("statement", "urn:deniability:schema/statement/v1", Statement),
     ("registration", f"{REGISTRATION_TYPE}/schema", Registration),
     ("exclusion", f"{EXCLUSION_TYPE}/schema", Exclusion),
+    ("attribution", f"{ATTRIBUTION_TYPE}/schema", Attribution),
     ("chain", f"{CHAIN_TYPE}/schema", Chain),
     ("intent", "urn:deniability:schema/intent/v1", Intent),
     ("generator", "urn:deniability:schema/generator/v1", GeneratorSpec),
