@@ -12,6 +12,7 @@ import typer
 
 from deniability import __version__
 from deniability.cli import (
+    attribute,
     chain,
     demo,
     generate,
@@ -43,6 +44,7 @@ app.command("register")(register.register)
 app.command("timestamp")(timestamp.timestamp)
 app.command("chain")(chain.chain)
 app.command("prove")(prove.prove)
+app.command("attribute")(attribute.attribute)
 app.command("verify")(verify.verify)
 app.command("withdraw")(withdraw.withdraw)
 app.command("revoke")(withdraw.revoke)

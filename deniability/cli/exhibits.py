@@ -53,7 +53,7 @@ def check_sidecar(
         if request.model is not None:
             raise UncheckedError(
                 "the latents file is not beside the bundle, and V1 needs it",
-                where=str(latents_beside(request.bundle)),
+                where=str(recorded),
                 expected=f"sha256 {expected.sha256}",
                 hint="Ask the signer for it, or name it with --latents.",
             )
@@ -190,11 +190,7 @@ def _add(report: VerificationReport, level: str, lines: tuple[str, ...]) -> None
 
 def _check_model_file(model: str, exclusion: Exclusion) -> None:
     """Refuse another model before any of it is run."""
-    from deniability.generators.builtin import weights_path  # noqa: PLC0415
-
-    shipped = {"builtin": False, "builtin-twin": True}
-    path = weights_path(twin=shipped[model]) if model in shipped else Path(model)
-    digest = _digest(path, "model")
+    path, digest = model_file(model)
     expected = [file.sha256 for file in exclusion.model.files]
     if digest not in expected:
         raise CommitmentError(
@@ -203,6 +199,15 @@ def _check_model_file(model: str, exclusion: Exclusion) -> None:
             expected=" or ".join(expected)[:300],
             found=digest,
         )
+
+
+def model_file(model: str) -> tuple[Path, str]:
+    """Return the file of a model that the user names, and its sha256."""
+    from deniability.generators.builtin import weights_path  # noqa: PLC0415
+
+    shipped = {"builtin": False, "builtin-twin": True}
+    path = weights_path(twin=shipped[model]) if model in shipped else Path(model)
+    return path, _digest(path, "model")
 
 
 def described(exclusion: Exclusion) -> ModelOptions:

@@ -24,6 +24,7 @@ _DEPTH = 32
 
 _KINDS = {
     "urn:deniability:exclusion/v1": "bundle: a finding about one picture and one model",
+    "urn:deniability:attribution/v1": "attribution: a finding about one picture and several models",
     "urn:deniability:registration/v1": "registration of a model",
     "urn:deniability:chain/v1": "chain of a key's registrations",
     "urn:deniability:withdrawal/v1": "withdrawal of a finding or key",

@@ -35,8 +35,8 @@ from deniability.wire.attribution import (
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.protocol import Protocol, mismatch_ways
 
-#: Commas and opening brackets of a record of a control or mismatch, of a restart, and of all else in
-#: a candidate: its generator, quantisation tables, finding and protocol. From above.
+#: Commas and opening brackets of a record of a control or mismatch, of a restart, and of all else
+#: in a candidate: its generator, quantisation tables, finding and protocol. From above.
 _PER_CONTROL, _PER_RESTART, _BESIDE = 9, 11, 2000
 
 

@@ -12,17 +12,18 @@ from deniability.verify.envelope import verify_envelope
 from deniability.verify.parse import parse_bundle, parse_model
 from deniability.verify.trust import TrustPolicy
 from deniability.verify.withdrawal import verify_withdrawal
+from deniability.wire.attribution import ATTRIBUTION_TYPE
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.registration import FileDescriptor
 from deniability.wire.statement import Statement
 from deniability.wire.summary import SUMMARY_TYPE
 from deniability.wire.withdrawal import WITHDRAWAL_TYPE, Withdrawal
 
-_WITHDRAWN = (EXCLUSION_TYPE, SUMMARY_TYPE)
+_WITHDRAWN = (EXCLUSION_TYPE, ATTRIBUTION_TYPE, SUMMARY_TYPE)
 
 
 def withdraw_finding(raw: bytes, *, key: PrivateKey, reason: str, time: str, where: str) -> bytes:
-    """Return the signed withdrawal of a bundle or a verification summary, by its own signer.
+    """Return the signed withdrawal of a bundle, attribution or summary, by its own signer.
 
     Only its envelope is verified: a finding that no longer verifies can be withdrawn as well.
 
@@ -35,7 +36,10 @@ def withdraw_finding(raw: bytes, *, key: PrivateKey, reason: str, time: str, whe
     kind = _claimed_type(raw, where)
     if kind not in _WITHDRAWN:
         raise InputError(
-            "not a finding", where=where, expected="a bundle or a summary", found=kind[:100]
+            "not a finding",
+            where=where,
+            expected="a bundle, an attribution or a summary",
+            found=kind[:100],
         )
     try:
         signed = verify_envelope(
