@@ -117,11 +117,7 @@ def check_sizes(protocols: Sequence[Protocol]) -> None:
         InputError: the attribution would have too many values.
 
     """
-    values = 0
-    for protocol in protocols:
-        mismatches = len(mismatch_ways("jpeg")) * protocol.mismatch_outputs
-        values += _PER_CONTROL * (protocol.controls + mismatches)
-        values += _PER_RESTART * protocol.restarts + _BESIDE
+    values = values_of(protocols)
     if values > MAX_VALUES:
         raise InputError(
             "too many models for one attribution under these presets",
@@ -130,6 +126,17 @@ def check_sizes(protocols: Sequence[Protocol]) -> None:
             found=f"up to {values}",
             hint="Compare fewer models at once, or register them under a smaller preset.",
         )
+
+
+def values_of(protocols: Sequence[Protocol]) -> int:
+    """Return how many values an attribution under these protocols has, from above."""
+    mismatches = len(mismatch_ways("jpeg"))
+    return sum(
+        _PER_CONTROL * (protocol.controls + mismatches * protocol.mismatch_outputs)
+        + _PER_RESTART * protocol.restarts
+        + _BESIDE
+        for protocol in protocols
+    )
 
 
 def attribute(

@@ -147,7 +147,8 @@ def test_a_changed_character_is_refused(deny, attributed, key, home):
     assert "stage 'signature'" in ran.err
 
 
-def test_it_can_be_withdrawn_and_inspected(deny, attributed, registered, key, home):
+@pytest.mark.usefixtures("home")
+def test_it_can_be_withdrawn_and_inspected(deny, attributed, registered, key):
     taken = ("--reason", "wrong sampler", "--key", registered.private_key, "-o", "w.json")
     assert deny("withdraw", attributed.output, *taken).code == 0
     ran = deny("verify", attributed.output, *key, "--withdrawal", "w.json")

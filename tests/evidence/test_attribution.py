@@ -1,6 +1,8 @@
 """Several models, one picture: an open-set verdict that a weak search cannot make falser."""
 
+import base64
 import itertools
+import json
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from deniability.evidence.attribute import (
     candidate_sidecar,
     check_models,
     check_sizes,
+    values_of,
 )
 from deniability.evidence.replay import replay_latents
 from deniability.verify.attribution import verify_attribution, verify_finding
@@ -139,7 +142,7 @@ def test_a_broken_search_neither_attributes_nor_denies(models, attributed, tmp_p
     assert len(finding(foreign).excluded) == 1
 
 
-def test_what_was_interrupted_goes_on(models, attributed, tmp_path):
+def test_what_was_interrupted_goes_on(attributed, tmp_path):
     image = toy.stranger(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         attributed(image, "first", "second", progress=toy.Interruption("searching", 2))
@@ -178,9 +181,19 @@ def test_what_cannot_be_compared_is_refused_before_any_search(models, attributed
     generators = {str(i): generator_of(models("first")) for i in range(65)}
     with pytest.raises(InputError, match="2 to 64"):
         check_models(generators)
-    check_sizes([PRESETS["pristine-standard-v1"]] * 40)
+    check_sizes([PRESETS["pristine-standard-v1"]] * 42)
+    check_sizes([PRESETS["pristine-strict-v1"]] * 16)
     with pytest.raises(InputError, match="too many models"):
-        check_sizes([PRESETS["pristine-strict-v1"]] * 20)
+        check_sizes([PRESETS["pristine-strict-v1"]] * 17)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_sizes_are_estimated_from_above(models, attributed, tmp_path, suffix):
+    image = toy.own_file(tmp_path, generator_of(models("first")), name=f"own.{suffix}")
+    done = attributed(image, "first", "encoded")
+    payload = json.loads(done.path.read_bytes())["dsseEnvelope"]["payload"]
+    values = sum(base64.b64decode(payload).count(mark) for mark in (b",", b"[", b"{"))
+    assert values <= values_of([toy.TINY, toy.ENCODED])
 
 
 def test_a_picture_that_changes_while_it_is_read(models, attributed, tmp_path, monkeypatch):

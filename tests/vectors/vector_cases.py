@@ -17,6 +17,7 @@ BY_DIGEST = (
     "base64-",
     "payload-type-",
     "finding-of-",
+    "attribution-",
 )
 
 #: Where a vector is refused, in order of the steps; `passing` is not.
