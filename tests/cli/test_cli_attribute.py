@@ -116,7 +116,7 @@ def test_what_does_not_go_with_an_attribution(deny, attributed, key, models, pro
         ((*verify, *models), 2, "V1 needs the picture too"),
         ((*verify, *image, *models[:2], *models[:2]), 2, "the same model twice"),
         ((*verify, "--latents", attributed.image), 2, "the latents of an attribution"),
-        ((*verify, "--latents", home, *image, *models), 2, "cannot read this latents file"),
+        ((*verify, "--latents", home, *image, *models), 2, "file cannot be read"),
         ((*verify, "--beacon-file", attributed.image), 4, "no beacon's value"),
         (("verify", proved.own.bundle, *key, *image, *models), 2, "several models"),
         ((*verify, "--attest", home / "a.json", "--attest-key", "k"), None, "attest"),
