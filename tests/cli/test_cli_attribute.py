@@ -194,11 +194,18 @@ def test_results_are_not_written_over_and_wrong_input_is_told_first(
 
 def test_a_foreign_picture_as_json_and_the_codes(deny, attributed, registered, proved, home):
     twin = attributed.folder / "builtin-twin.registration.json"
-    ran = deny(
+    command = (
         *("attribute", proved.photo.image, "--model", "builtin", "--model", "builtin-twin"),
         *("--registration", registered.registration, "--registration", twin),
         *("--key", registered.private_key, "--json"),
     )
+    # What an interrupted run has written of the first model is not lost to another one.
+    left = next(attributed.folder.glob("attribution.*.latents.safetensors"))
+    shutil.copy(left, home / left.name)
+    refused = deny(*command)
+    assert refused.json["error"]["what"] == "exists already"
+    assert refused.json["error"]["where"] == left.name
+    ran = deny(*command, "--resume")
     assert ran.code == ran.json["exitCode"] == 0
     assert ran.json["finding"]["verdict"] == "none-of-these"
     assert {entry["model"] for entry in ran.json["candidates"]} == {"builtin", "builtin-twin"}
