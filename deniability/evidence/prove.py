@@ -80,6 +80,20 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
+class Examined:
+    """What a search found, decided and not yet signed; its latents are on disk.
+
+    Attributes:
+        exclusion: the predicate.
+        trace: every restart on the accused.
+
+    """
+
+    exclusion: Exclusion
+    trace: Trace
+
+
+@dataclass(frozen=True)
 class Proof:
     """What `prove` wrote, verified from disk.
 
@@ -164,32 +178,27 @@ def prove(
 
     """
     report = progress or Silent()
-    procedure = opened.procedure
-    exhibit = read_exhibit(image, procedure.generator)
+    exhibit = read_exhibit(image, opened.procedure.generator)
     check_writable(output)
     if cited is not None:
-        check_citation(cited, procedure.generator)
-    check_reproduction(procedure, opened.pictures)
-    identity = sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
+        check_citation(cited, opened.procedure.generator)
+    check_reproduction(opened.procedure, opened.pictures)
+    identity = run_identity(exhibit, opened)
     with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
-        calibrated = controls_for(
+        examined = examine(
+            exhibit,
             opened,
-            exhibit.observed.handling,
-            folder=cache or default_cache_folder(),
+            side=sidecar_path(output),
             state=state,
             progress=report,
+            cache=cache,
             batch_limit=batch_limit,
+            chain=chain,
+            cited=cited,
             executor=executor,
         )
-        trace = _search(exhibit, opened, calibrated, state, report, batch_limit, executor)
-        trace = polished(trace, exhibit, opened)
-        side = sidecar_path(output)
-        data = write_tensors(side, _tensors(opened, calibrated, trace))
-        exclusion = _exclusion(
-            exhibit, opened, calibrated, trace, describe_bytes(side.name, data), chain, cited
-        )
         raw = sign_statement(
-            exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
+            examined.exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
         )
         write_atomic(output, raw)
         verified = verify_bundle(
@@ -198,7 +207,60 @@ def prove(
             where=str(output),
         )
         state.remove()
-    return Proof(output, verified, exhibit, trace)
+    return Proof(output, verified, exhibit, examined.trace)
+
+
+def run_identity(exhibit: Exhibit, opened: OpenRegistration) -> str:
+    """Return the digest that names the search of one model for one picture in a `RunState`."""
+    return sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
+
+
+def examine(
+    exhibit: Exhibit,
+    opened: OpenRegistration,
+    *,
+    side: Path,
+    state: RunState,
+    progress: Progress,
+    cache: Path | None = None,
+    batch_limit: int | None = None,
+    chain: bytes | None = None,
+    cited: Citation | None = None,
+    executor: Executor | None = None,
+) -> Examined:
+    """Search for the accused picture and decide; write the latents, and sign nothing.
+
+    Args:
+        exhibit: the accused file.
+        opened: the model's registration.
+        side: file for the latents.
+        state: of this run; keeps what must not be lost.
+        progress: is told what happens.
+        cache: as in `prove`, like what follows.
+        batch_limit: likewise.
+        chain: likewise.
+        cited: likewise.
+        executor: likewise.
+
+    Raises:
+        OutputError: the latents cannot be written.
+
+    """
+    calibrated = controls_for(
+        opened,
+        exhibit.observed.handling,
+        folder=cache or default_cache_folder(),
+        state=state,
+        progress=progress,
+        batch_limit=batch_limit,
+        executor=executor,
+    )
+    trace = _search(exhibit, opened, calibrated, state, progress, batch_limit, executor)
+    trace = polished(trace, exhibit, opened)
+    data = write_tensors(side, _tensors(opened, calibrated, trace))
+    latents = describe_bytes(side.name, data)
+    exclusion = _exclusion(exhibit, opened, calibrated, trace, latents, chain, cited)
+    return Examined(exclusion, trace)
 
 
 def _search(

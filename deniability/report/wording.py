@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deniability.report.deployment import NOT_SHOWN, deployment_line
 from deniability.verify.chain import Dating
 from deniability.verify.deployment import Deployment
 from deniability.wire.exclusion import Exclusion, FamilyFinding
+
+if TYPE_CHECKING:
+    from deniability.verify.bundle import VerifiedBundle
 
 _UNDATED = "registered after the accusation, or undated"
 #: What a bundle without chain, timestamps and beacon does not show.
@@ -34,6 +39,34 @@ def caveats(
 
     """
     return (deployment_line(deployment), _date(dating, accused_at), _seeds(dating))
+
+
+def candidates_caveats(
+    bundles: Sequence[VerifiedBundle], *, accused_at: datetime | None = None
+) -> tuple[str, ...]:
+    """Return the same of every candidate of an attribution; what is not of all says of which."""
+    said: dict[str, list[int]] = {}
+    for index, bundle in enumerate(bundles):
+        lines = caveats(bundle.dating, accused_at=accused_at, deployment=bundle.deployment)
+        for line in lines:
+            said.setdefault(line, []).append(index + 1)
+    return tuple(
+        line if len(which) == len(bundles) else f"model {', '.join(map(str, which))}: {line}"
+        for line, which in said.items()
+    )
+
+
+def candidate_line(exclusion: Exclusion) -> str:
+    """Return in a line what an attribution found of one of its models."""
+    (family, *_) = exclusion.finding.families
+    failed = [gate.name for gate in family.gates if not gate.passed]
+    unmet = exclusion.finding.verdict == "inconclusive" and failed
+    return (
+        f"sha256:{exclusion.model.digest}: {exclusion.finding.verdict} (residual "
+        f"{family.statistic or 'infinite'}, p = {family.p.numerator}/{family.p.denominator}, "
+        f"protocol {exclusion.protocol.name}"
+        + (f"; not met: {', '.join(failed)})" if unmet else ")")
+    )
 
 
 def _date(dating: Dating, accused_at: datetime | None) -> str:
@@ -101,12 +134,12 @@ def verify_command(
     *,
     key: Path | str | None,
     image: Path | str | None = None,
-    model: str | None = None,
+    model: str | Sequence[str] | None = None,
 ) -> str:
-    """Return the `deny verify` to hand over, quoted for a shell."""
+    """Return the `deny verify` to hand over, quoted for a shell; several models are repeated."""
     words = ["deny", "verify", str(bundle), "--key", str(key or "SIGNER.pub.pem")]
     if image is not None:
         words += ["--image", str(image)]
-    if model is not None:
-        words += ["--model", model]  # nobody is told to run a stranger's model without isolation
+    for name in [model] if isinstance(model, str) else model or ():
+        words += ["--model", name]  # nobody is told to run a stranger's model without isolation
     return shlex.join(words)

@@ -9,13 +9,14 @@ from deniability.wire.generator import ModelFormat
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
 
-_NOT_EXAMINED = {
+#: By family of handling: what a finding did not examine, and what it is about.
+NOT_EXAMINED = {
     "lossless": "edited outputs, and outputs compressed with loss before this file was saved, "
     "were not examined",
     "jpeg": "edited outputs, outputs saved as JPEG more than once, and outputs saved by another "
     "encoder than libjpeg or libjpeg-turbo with default settings, were not examined",
 }
-_OUTPUT = {
+OUTPUT = {
     "lossless": "an unmodified output",
     "jpeg": "an unmodified, once JPEG-saved, output",
 }
@@ -32,7 +33,7 @@ def finding_sentence(
 ) -> str:
     """Return the finding in one sentence; it names the model by digest, never by a name."""
     model = f"the model sha256:{model_digest}"
-    output = _OUTPUT[kind.family]
+    output = OUTPUT[kind.family]
     if verdict == "reached":
         exactly = "pixel for pixel" if pixel_for_pixel else "to within rounding"
         return (
@@ -43,12 +44,12 @@ def finding_sentence(
             f"Excluded: the accused picture is not {output} of {model}, at an error rate of at "
             f"most {protocol.alpha} (with {protocol.confidence} confidence over "
             f"{protocol.controls} controls, protocol {protocol.name}); "
-            f"{_NOT_EXAMINED[kind.family]}."
+            f"{NOT_EXAMINED[kind.family]}."
         )
     reasons = "; ".join(failed)[:1200]
     return (
         f"Inconclusive: whether the accused picture is {output} of {model} was not decided "
-        f"({reasons}); {_NOT_EXAMINED[kind.family]}."
+        f"({reasons}); {NOT_EXAMINED[kind.family]}."
     )
 
 
