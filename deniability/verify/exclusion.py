@@ -48,9 +48,7 @@ def read_exclusion(payload: bytes, *, where: str) -> ReadExclusion:
         StatementError: it is not the canonical JSON of a statement with such a predicate.
 
     """
-    return _read_at_once(payload) or _of_statement(
-        check_statement(payload, predicate_type=EXCLUSION_TYPE, where=where), where
-    )
+    return _read_at_once(payload) or _read_in_steps(payload, where)
 
 
 def read_either(payload: bytes, other: str, *, where: str) -> ReadExclusion | Statement:
@@ -67,8 +65,13 @@ def read_either(payload: bytes, other: str, *, where: str) -> ReadExclusion | St
     return statement if statement.predicate_type == other else _of_statement(statement, where)
 
 
-def _of_statement(statement: Statement, where: str) -> ReadExclusion:
+def _read_in_steps(payload: bytes, where: str) -> ReadExclusion:
     """Name what is wrong, which the short way does not."""
+    statement = check_statement(payload, predicate_type=EXCLUSION_TYPE, where=where)
+    return _of_statement(statement, where)
+
+
+def _of_statement(statement: Statement, where: str) -> ReadExclusion:
     exclusion = parse_predicate(statement.predicate, Exclusion, where=where)
     return read_part(statement.subject, exclusion, statement.predicate)
 
