@@ -50,8 +50,8 @@ def attribute(
         list[str],
         typer.Option(
             "--model",
-            help="Model file, or builtin; repeat it for every candidate. Each is described by its "
-            "own generator.toml; flags below are of all of them.",
+            help="Model file or folder, or builtin; repeat it for every candidate. Each is "
+            "described by its own generator.toml; flags below are of all of them.",
         ),
     ],
     registration: Annotated[

@@ -9,6 +9,7 @@ from typing import Any
 
 import vector_parts as v
 from vector_cases import add
+from vectors_binding import binding
 from vectors_dating import OTHER, chain, own_link
 
 ATTRIBUTION = "urn:deniability:attribution/v1"
@@ -64,7 +65,7 @@ def mend_one(candidate: Predicate, *, keep: tuple[str, ...] = ()) -> None:
 
 
 def holds(name: str, about: str, verdict: str, *verdicts: str, **options: Any) -> None:
-    change = options.pop("change", None)
+    change, keys = options.pop("change", None), options.pop("keys", (v.KEY,))
 
     def build() -> bytes:
         statement = attribution(*verdicts, **options)
@@ -74,7 +75,7 @@ def holds(name: str, about: str, verdict: str, *verdicts: str, **options: Any) -
         assert statement["predicate"]["finding"]["verdict"] == verdict, name
         return v.sign(statement)
 
-    add("passing", name, about, build)
+    add("passing", name, about, build, keys=keys)
 
 
 def refused(
@@ -118,6 +119,31 @@ def chains(p: Predicate) -> None:
         mend_one(candidate)
 
 
+def cite(candidate: Predicate, model: str, key: Any, **options: Any) -> None:
+    """Put a binding of a model into a candidate, which is of it unless the test is about that."""
+    candidate["binding"] = v.b64(v.sign(binding(model=model, **options), key))
+    mend_one(candidate)
+
+
+def name_of(candidate: Predicate) -> str:
+    """Return the word by which `v.make` made a candidate's model."""
+    return str(candidate["model"]["files"][0]["name"]).removesuffix("-1.pt")
+
+
+def bindings(p: Predicate) -> None:
+    """Have the model that reaches it bound by a third party, another by a key nobody knows."""
+    for verdict, key in (("reached", v.SECOND), ("excluded", v.ATTACKER)):
+        candidate = of(p, verdict)
+        cite(candidate, name_of(candidate), key, listed=key is v.SECOND)
+
+
+def decoder(p: Predicate) -> None:
+    """Have the model that was excluded be the decoder of a latent diffusion model."""
+    candidate = of(p, "excluded")
+    candidate["generator"]["format"] = "diffusers"
+    mend_one(candidate)
+
+
 holds("attributed", "One of two reaches it.", "attributed", "excluded", "reached")
 holds("attributed-none-of-these", "Excluded for both.", "none-of-these", "excluded", "excluded")
 holds("attributed-several", "Two of three reach it.", "several", "reached", "reached", "excluded")
@@ -136,6 +162,26 @@ holds(
     "excluded",
     family="jpeg",
     change=chains,
+)
+holds(
+    "attributed-with-bindings",
+    "Two models have bindings: one by a third party whom the verifier trusts, one by a key that he "
+    "does not.",
+    "attributed",
+    "reached",
+    "excluded",
+    "excluded",
+    change=bindings,
+    keys=(v.KEY, v.SECOND),
+)
+holds(
+    "attributed-decoder-undecided",
+    "The model that is not reached is the decoder of a latent diffusion model, which is never "
+    "excluded.",
+    "inconclusive",
+    "reached",
+    "excluded",
+    change=decoder,
 )
 
 # --- form and candidates
@@ -307,6 +353,52 @@ refused(
     "Two candidates with two chains of one key.",
     split_chains,
     says="split view",
+)
+
+
+def binding_of_another(p: Predicate) -> None:
+    """The binding of one candidate's model in another candidate."""
+    cite(of(p, "excluded"), name_of(of(p, "reached")), v.KEY)
+    again(p)
+
+
+def binding_unannounced(p: Predicate) -> None:
+    """A binding, and the scope of a candidate without one."""
+    candidate = of(p, "reached")
+    scope = candidate["scope"]
+    cite(candidate, name_of(candidate), v.KEY)
+    candidate["scope"] = scope
+    again(p)
+
+
+def decoder_excluded(p: Predicate) -> None:
+    """A decoder, and the finding of another model."""
+    finding = of(p, "excluded")["finding"]
+    decoder(p)
+    next(c for c in p["candidates"] if c["generator"]["format"] == "diffusers")["finding"] = finding
+    again(p)
+
+
+refused(
+    "commitment",
+    "binding-of-another",
+    "A candidate cites the binding of another one's model.",
+    binding_of_another,
+    says="of another model",
+)
+refused(
+    "commitment",
+    "binding-scope-inside",
+    "A candidate cites a binding, and its scope says that there is none.",
+    binding_unannounced,
+    says="scope",
+)
+refused(
+    "statistics",
+    "decoder-excluded",
+    "A candidate that is the decoder of a latent diffusion model is called excluded.",
+    decoder_excluded,
+    says="candidates.",
 )
 
 # --- scope and finding
