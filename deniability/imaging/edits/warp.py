@@ -247,7 +247,8 @@ class _Placed(Warp):
 
     def sample(self, seed: bytes) -> Float64Array:
         """Draw a place on the grid."""
-        return self._on_grid(super().sample(seed)[None])[0]
+        placed: Float64Array = self._on_grid(super().sample(seed)[None])[0]
+        return placed
 
     def candidates(self, drawn: Float64Array) -> Float64Array:
         """Return every place of the grid if they are few, else draws on it."""
