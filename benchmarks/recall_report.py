@@ -15,6 +15,7 @@ from deniability.stats.binomial import upper_bound
 plt.switch_backend("agg")
 
 _HEADS = ("start", "restarts", "found exactly", "recall", "at least (95 %)", "not found")
+_MARKERS = "os^Dv*"
 _PANELS = {"encoder": "from the encoder's guess", "prior": "from the prior alone"}
 
 
@@ -57,9 +58,9 @@ class Curve:
         powers = [2**k for k in range(20) if 2**k < self.restarts]
         return [*powers, self.restarts]
 
-    def least(self, restarts: int) -> float:
-        """One-sided 95 % lower bound of recall (Clopper and Pearson 1934)."""
-        return 1 - float(upper_bound(self.missed(restarts), self.count))
+    def least(self, restarts: int) -> str:
+        """One-sided 95 % lower bound of recall (Clopper and Pearson 1934), rounded down."""
+        return f"{100 - 100 * float(upper_bound(self.missed(restarts), self.count, digits=4)):.2f}%"
 
 
 def _percent(share: float) -> str:
@@ -67,7 +68,7 @@ def _percent(share: float) -> str:
 
 
 def _rows(one: Curve) -> list[Sequence[str]]:
-    rows = []
+    rows: list[Sequence[str]] = []
     for restarts in one.steps():
         missed = one.missed(restarts)
         share = missed / one.count
@@ -77,7 +78,7 @@ def _rows(one: Curve) -> list[Sequence[str]]:
                 str(restarts),
                 f"{one.count - missed:,} of {one.count:,}",
                 _percent(1 - share),
-                f"{one.least(restarts):.2%}",
+                one.least(restarts),
                 f"{share:.2%}",
             )
         )
@@ -93,8 +94,8 @@ def _spent(one: Curve) -> str:
 
 
 def _overview(curves: Sequence[Curve]) -> str:
-    heads = ("generator", "latent", "n", "1 restart", "8 restarts", "at least (95 %)", "all",
-             "not found", "forward-equivalents", "CPU s")  # fmt: skip
+    heads = ("generator", "latent", "n", "1 restart", "8 restarts", "at least (95 %)",
+             "all (restarts)", "not found", "forward-equivalents", "CPU s")  # fmt: skip
     rows = []
     for one in curves:
         if one.start != "encoder":
@@ -108,7 +109,7 @@ def _overview(curves: Sequence[Curve]) -> str:
                 f"{one.count:,}",
                 _percent(recall[0]),
                 _percent(recall[1]),
-                f"{one.least(eight):.2%}",
+                one.least(eight),
                 f"{_percent(recall[2])} ({one.restarts})",
                 one.missed(one.restarts),
                 f"{one.equivalents / one.count:,.0f}",
@@ -122,7 +123,8 @@ def report(curves: Sequence[Curve]) -> str:
     """Write the whole text."""
     text = (
         "# Recall over restarts\n\nOwn 8-bit outputs, found exactly: every pixel rounds to the "
-        "target's. Bounds are one-sided, Clopper-Pearson. From the encoder's guess:\n\n"
+        "target's. Bounds are one-sided, Clopper-Pearson; n is how many targets, in order, the "
+        "time allowed. From the encoder's guess:\n\n"
         f"{_overview(curves)}\n"
     )
     for name in dict.fromkeys(c.generator for c in curves):
@@ -165,7 +167,12 @@ def _draw(axes: Axes, one: Curve, number: int) -> None:
     missing = [one.missed(n) / one.count for n in steps]
     # None missing cannot be drawn on a log axis: it stands at half a target, hollow.
     shown = [m or 0.5 / one.count for m in missing]
-    color = f"C{number}"
-    axes.plot(steps, shown, color=color, label=f"{one.generator} (n {one.count:,})")
-    for x, y, m in zip(steps, shown, missing, strict=True):
-        axes.plot(x, y, "o", color=color, fillstyle="full" if m else "none")
+    style = {"color": f"C{number}", "marker": _MARKERS[number % len(_MARKERS)]}
+    beside = [
+        n * 2 ** (0.05 * number) for n in steps
+    ]  # curves lie on each other where all is found
+    axes.plot(beside, shown, color=style["color"], alpha=0.7)
+    for x, y, m in zip(beside, shown, missing, strict=True):
+        axes.plot(x, y, fillstyle="full" if m else "none", **style)
+    label = f"{one.generator} (n {one.count:,})"
+    axes.plot([], [], fillstyle="none", label=label, **style)
