@@ -2,6 +2,7 @@
 
     python benchmarks/recall.py                        # two generators, both kinds of starts
     python benchmarks/recall.py --generator vae --keep # put one more beside what was measured
+    python benchmarks/recall.py --keep --targets 0 --prior-targets 0   # write them anew, run none
 
 A target's restarts run in index order up to the first that finds it, so one run with the largest
 number gives the whole curve. Targets are searched in blocks, and blocks in order, until all are

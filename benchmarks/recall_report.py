@@ -15,6 +15,7 @@ from deniability.stats.binomial import upper_bound
 plt.switch_backend("agg")
 
 _HEADS = ("start", "restarts", "found exactly", "recall", "at least (95 %)", "not found")
+_EIGHT = 8  # restarts in the overview
 _MARKERS = "os^Dv*"
 _PANELS = {"encoder": "from the encoder's guess", "prior": "from the prior alone"}
 
@@ -100,17 +101,17 @@ def _overview(curves: Sequence[Curve]) -> str:
     for one in curves:
         if one.start != "encoder":
             continue
-        eight = min(8, one.restarts)
-        recall = [1 - one.missed(n) / one.count for n in (1, eight, one.restarts)]
+        recall = [_percent(1 - one.missed(n) / one.count) for n in (1, _EIGHT, one.restarts)]
+        run = one.restarts >= _EIGHT
         rows.append(
             (
                 one.generator,
                 one.dimension,
                 f"{one.count:,}",
-                _percent(recall[0]),
-                _percent(recall[1]),
-                one.least(eight),
-                f"{_percent(recall[2])} ({one.restarts})",
+                recall[0],
+                recall[1] if run else "not run",
+                one.least(_EIGHT) if run else "not run",
+                f"{recall[2]} ({one.restarts})",
                 one.missed(one.restarts),
                 f"{one.equivalents / one.count:,.0f}",
                 f"{one.cpu_seconds / one.count:.2f}",
