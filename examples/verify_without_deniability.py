@@ -1054,7 +1054,7 @@ def sentence(
             f"most {protocol['alpha']} (with {protocol['confidence']} confidence over "
             f"{protocol['controls']} controls, protocol {protocol['name']}){each}; {not_examined}."
         )
-    reasons = "; ".join(failed)[: 1200 if handled is None else 400]
+    reasons = "; ".join(failed)[: 1200 if handled is None else 200]
     return (
         f"Inconclusive: whether the accused picture is {output} of {model} was not decided "
         f"({reasons}); {not_examined}."

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 #: Exit codes by verdict (DESIGN section 6).
 VERDICT_CODES = {"excluded": 0, "reached": 10, "inconclusive": 11}
-_NARROWED_CODE = 12  # excluded, but only some of the preset's families were searched
+#: Excluded, but only some of the preset's families of handling were searched.
+NARROWED_CODE = 12
 _SHOWN = 32  # numbers of a latent
 
 
@@ -59,7 +60,7 @@ def exit_code(exclusion: Exclusion) -> int:
     """Return the exit code for a finding."""
     verdict = exclusion.finding.verdict
     if verdict == "excluded" and exclusion.narrowed is not None:
-        return _NARROWED_CODE
+        return NARROWED_CODE
     return VERDICT_CODES[verdict]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import ClassVar
 
@@ -22,6 +23,8 @@ from deniability.imaging.edits.pillow import as_image, as_picture
 from deniability.imaging.normal import Float64Array
 from deniability.wire.observation import ObservationKind
 
+_SMOOTH = ("bilinear", "bicubic", "lanczos")
+_KEPT = 1 << 24  # numbers of all matrices of an axis and direction that are kept
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -54,11 +57,21 @@ class _ThereAndBack(Edit):
 
     def __init__(self, kind: ObservationKind) -> None:
         super().__init__(kind)
-        filters = itertools.product(("bilinear", "bicubic", "lanczos"), repeat=2)
+        sizes = self._sizes()
         self._modes = [
             (*size, there, back)
-            for size, (there, back) in itertools.product(self._sizes(), list(filters))
+            for size in sizes
+            for there, back in itertools.product(_SMOOTH, repeat=2)
         ]
+        most = max(map(max, sizes)) * max(self.height, self.width) * len(_SMOOTH) * len(sizes)
+        self._kept = (
+            [
+                self._matrices(axis, itertools.product([size[axis] for size in sizes], _SMOOTH))
+                for axis in (0, 1)
+            ]
+            if most <= _KEPT
+            else None
+        )
 
     def _sizes(self) -> list[tuple[int, int]]:
         """Return every size between that a factor of the bin gives: (height, width)."""
@@ -71,20 +84,40 @@ class _ThereAndBack(Edit):
         own = (self.height, self.width)
         return sorted(size for size in sizes if size != own and min(size) > 0) or [own]
 
-    def _matrices(self, axis: int, size: int, places: list[int]) -> tuple[Tensor, Tensor]:
-        """Return these modes' matrices there, `B x b x size`, and back, `B x size x b`.
+    def _matrices(self, axis: int, chosen: Iterable[tuple[int, str]]) -> tuple[Tensor, Tensor]:
+        """Return matrices of one axis there, `N x b x size`, and back, `N x size x b`.
 
         b is the largest size between; smaller ones are filled up with zeros.
+
+        Args:
+            axis: 0 for rows, 1 for columns.
+            chosen: N times size between and filter.
+
         """
-        modes = [self._modes[place] for place in places]
-        lengths = [(mode[0], mode[1])[axis] for mode in modes]
-        largest = max(lengths)
-        there = np.zeros((len(modes), largest, size), np.float32)
-        back = np.zeros((len(modes), size, largest), np.float32)
-        for number, (mode, length) in enumerate(zip(modes, lengths, strict=True)):
-            there[number, :length] = resize_matrix(size, length, mode[2])
-            back[number, :, :length] = resize_matrix(length, size, mode[3])
+        pairs = list(chosen)
+        size, largest = (self.height, self.width)[axis], max(between for between, _ in pairs)
+        there = np.zeros((len(pairs), largest, size), np.float32)
+        back = np.zeros((len(pairs), size, largest), np.float32)
+        for number, (between, name) in enumerate(pairs):
+            there[number, :between] = resize_matrix(size, between, name)
+            back[number, :, :between] = resize_matrix(between, size, name)
         return torch.from_numpy(there), torch.from_numpy(back)
+
+    def _chosen(self, axis: int, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the matrices of the modes at `places` (B), there and back.
+
+        Of small pictures all are kept, and taken by index: that works under `torch.func.vmap`. Of
+        large ones they would fill the memory, and are made when they are asked for.
+        """
+        if self._kept is None:
+            modes = [self._modes[place] for place in places.tolist()]
+            there = self._matrices(axis, [((m[0], m[1])[axis], m[2]) for m in modes])[0]
+            back = self._matrices(axis, [((m[0], m[1])[axis], m[3]) for m in modes])[1]
+            return there, back
+        there, back = (kept.to(places.device) for kept in self._kept[axis])
+        count = len(_SMOOTH)
+        size = places // count**2 * count
+        return there[size + places // count % count], back[size + places % count]
 
     def sample(self, seed: bytes) -> Float64Array:
         """Draw one of the modes."""
@@ -112,10 +145,10 @@ class _ThereAndBack(Edit):
 
     def model(self, pictures: Tensor, parameters: Tensor) -> Tensor:
         """Multiply by Pillow's matrices; it clips between its passes, columns first."""
-        places = self._place(parameters[:, 0]).tolist()
+        places = self._place(parameters[:, 0])
         rows, columns = (
-            [matrix.to(pictures)[:, None] for matrix in self._matrices(axis, size, places)]
-            for axis, size in ((0, self.height), (1, self.width))
+            [matrix.to(pictures)[:, None] for matrix in self._chosen(axis, places)]
+            for axis in (0, 1)
         )
         for down, across in zip(rows, columns, strict=True):
             pictures = (down @ (pictures @ across.transpose(-1, -2)).clamp(0, 1)).clamp(0, 1)
