@@ -76,6 +76,9 @@ EDITS = {
     "halved": "scaled to between half and three quarters and back",
     "reduced": "scaled to between three quarters and 0.97 and back",
     "enlarged": "scaled to between 1.03 and twice and back",
+    "patched": "with a patch over it (each side up to three tenths of the picture's)",
+    "bordered": "with a border over its edge (up to a sixteenth of the shorter side)",
+    "captioned": "with a strip along an edge (up to a fifth of the height)",
     "resized-nearest": "resized to this file's size (nearest pixel)",
     "resized-bilinear": "resized to this file's size (bilinear)",
     "resized-bicubic": "resized to this file's size (bicubic)",
@@ -84,6 +87,8 @@ EDITS = {
     "framed": "framed to this file's size",
 }
 RESIZED = {"resized-nearest", "resized-bilinear", "resized-bicubic", "resized-lanczos"}
+#: Not applied to sides of less than 16 pixels.
+NOT_SMALL = {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
 OTHER_SIZE = {*RESIZED, "cut-out", "framed"}
 LOSSLESS_WAYS = (
     "other-rounding",
@@ -669,8 +674,7 @@ def applies(name: str, predicate: dict[str, Any]) -> bool:
     if gray and (name in {"colour", "palette"} or name.startswith("jpeg-420")):
         return False
     if name not in OTHER_SIZE:
-        large = name not in {"shifted", "cropped", "rotated"} or min(model) >= 16
-        return model == file and large
+        return model == file and (name not in NOT_SMALL or min(model) >= 16)
     shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
     least, most = Fraction(0), Fraction(10**6)
     if name == "cut-out":
@@ -1023,7 +1027,7 @@ def sentence(
             f"most {protocol['alpha']} (with {protocol['confidence']} confidence over "
             f"{protocol['controls']} controls, protocol {protocol['name']}){each}; {not_examined}."
         )
-    reasons = "; ".join(failed)[: 1200 if handled is None else 400]
+    reasons = "; ".join(failed)[: 1200 if handled is None else 200]
     return (
         f"Inconclusive: whether the accused picture is {output} of {model} was not decided "
         f"({reasons}); {not_examined}."

@@ -96,7 +96,7 @@ def statistic_at(
         part = observations[rows].to(generator.device)
         with torch.no_grad():
             outputs = handling.operator(generator(latents[rows].to(generator.device)))
-        outside = cell_residual(outputs, part.low, part.high, handling.slack)
+        outside = handling.trim(cell_residual(outputs, part.low, part.high, handling.slack))
         for value in mean_squared(outside).tolist():
             finite = np.isfinite(value)
             values.append((0.0 if value < resolution else value) if finite else None)

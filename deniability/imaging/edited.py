@@ -12,9 +12,11 @@ from torch import Tensor
 from deniability.imaging.edits import Edit
 from deniability.imaging.edits.edit import free_numbers
 from deniability.imaging.handling import Handling, Observations, Pixels
+from deniability.imaging.residual import trimmed
 from deniability.wire.observation import ObservationKind
 
 _PROBES = 3
+_TILES = 16  # along the shorter side, where the worst are left out
 
 
 class EditedHandling(Handling):
@@ -41,6 +43,8 @@ class EditedHandling(Handling):
         self._stored = stored
         self.base_floor: Fraction = stored.base_floor  # type: ignore[misc]
         self._shown = self._visible_coordinates()
+        self._groups = self._tiles()
+        self.trims = self._groups is not None
 
     def operator(self, pictures: Tensor) -> Tensor:
         """Map edited outputs B x C x H' x W' to the coordinates of the file that count."""
@@ -85,9 +89,35 @@ class EditedHandling(Handling):
         """Return this handling with its constants on another device."""
         moved = super().to(device)
         moved._stored = self._stored.to(device)  # noqa: SLF001 - a copy of this very class
+        if self._groups is not None:
+            moved._groups = self._groups.to(moved.device)  # noqa: SLF001
         if self._shown is not None:
             moved._shown = self._shown.to(moved.device)  # noqa: SLF001
         return moved
+
+    def trim(self, residual: Tensor) -> Tensor:
+        """Leave out as much as the edit may have covered, where it fits worst."""
+        if self._groups is None:
+            return residual
+        return trimmed(residual, self._groups, self.edit.covered)
+
+    def _tiles(self) -> Tensor | None:
+        """Assign each coordinate to a part of the picture: a tile of pixels, or a block."""
+        if not self.edit.covered:
+            return None
+        kind = self.kind.stored
+        if kind.family == "jpeg":
+            count = self._stored.operator(
+                torch.zeros(1, kind.model_channels, kind.height, kind.width, device=self.device)
+            ).shape[1]
+            groups = torch.arange(count) // 64
+        else:
+            side = max(1, min(kind.height, kind.width) // _TILES)
+            rows = torch.arange(kind.height) // side
+            columns = torch.arange(kind.width) // side
+            tile = rows[:, None] * (int(columns.max()) + 1) + columns[None, :]
+            groups = tile.flatten().repeat(kind.channels)
+        return groups.to(self.device)
 
     def _visible_coordinates(self) -> Tensor | None:
         """Find the coordinates that depend on no hidden pixel, by changing those at random."""

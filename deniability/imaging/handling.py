@@ -74,6 +74,7 @@ class Handling(ABC):
         base_floor: smallest mean squared *bare-centre* residual rounding alone explains: the
             variance of the rounding error, (1/12)/127.5^2 for pixels.
         way: how outputs are produced, where it is not as registered.
+        trims: whether `trim` leaves something out.
         slack: strip around the cell that counts as inside, 0.01 step, for float32.
 
     """
@@ -81,6 +82,7 @@ class Handling(ABC):
     base_floor: ClassVar[Fraction]
     slack: ClassVar[float] = 0.01 / STEPS
     way: MismatchWay | None = None
+    trims: bool = False
 
     def __init__(self, kind: ObservationKind, *, device: torch.device | str = "cpu") -> None:
         self.kind = kind
@@ -149,6 +151,10 @@ class Handling(ABC):
     def shown(self, observations: Observations) -> Observations:
         """Return what a file says of an output that was handled so, from what it says itself."""
         return observations
+
+    def trim(self, residual: Tensor) -> Tensor:
+        """Put 0 for what of a residual `B x m` does not count, if something has to be left out."""
+        return residual
 
     def _check(self, pictures: Pixels) -> None:
         kind = self.kind

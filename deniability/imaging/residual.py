@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -24,6 +25,29 @@ def cell_residual(values: Tensor, low: Tensor, high: Tensor, slack: float = 0.0)
     above = (values - (high + slack)).clamp(min=0)
     below = ((low - slack) - values).clamp(min=0)
     return above - below
+
+
+def trimmed(residual: Tensor, groups: Tensor, share: float) -> Tensor:
+    """Put 0 for the groups of coordinates with the largest mean squares: least trimmed squares.
+
+    Not finite coordinates stay so.
+
+    Args:
+        residual: B x m.
+        groups: m int64, to which group each coordinate belongs; 0 … g - 1.
+        share: of the groups, rounded down.
+
+    Returns:
+        B x m (Rousseeuw, Least Median of Squares Regression, JASA 79, 1984).
+
+    """
+    count = int(groups.max()) + 1
+    sizes = torch.bincount(groups, minlength=count).double()
+    sums = torch.zeros(len(residual), count, dtype=torch.float64, device=residual.device)
+    means = sums.index_add(1, groups, residual.detach().double().square()) / sizes
+    kept = count - int(share * count)
+    limit = means.kthvalue(kept, dim=1, keepdim=True).values
+    return residual * (means <= limit)[:, groups]
 
 
 def mean_squared(residual: Tensor) -> Tensor:

@@ -20,10 +20,14 @@ from deniability.imaging.edits import Edit
 from deniability.imaging.edits.edit import free_numbers, within_reach
 from deniability.imaging.handling import Handling
 from deniability.inversion.encoder import Encoder
+from deniability.inversion.objective import Objective
 from deniability.inversion.starts import Starts
 
 #: Parameters that a start is chosen from, by how well the output at them fits.
 _CANDIDATES = 128
+_TOGETHER = 128  # edited at once
+#: Iterations after which one of finitely many edits is chosen again.
+_CHOICES = (3, 6, 10, 15, 20, 30)
 
 
 class EditedGenerator(Generator):
@@ -55,6 +59,36 @@ class EditedGenerator(Generator):
             )
         pictures = self.generator(latents[:, :own])
         return self.edit.model(pictures, within_reach(latents[:, own:]))
+
+    def fitted(
+        self, latents: Tensor, iterations: Tensor, objective: Objective, handling: Handling
+    ) -> Tensor:
+        """Return latents `R x (d + q)` with the edit of finitely many that fits each output best.
+
+        Only restarts at certain iterations are looked at; the others stay.
+        """
+        own = self.generator.dimension
+        due = torch.isin(iterations, torch.tensor(_CHOICES, device=iterations.device))
+        rows = torch.nonzero(due)[:, 0]
+        if not len(rows):
+            return latents
+        modes = free_numbers(self.edit.candidates(np.zeros((0, self.edit.parameters))))
+        choices = torch.from_numpy(modes.astype(np.float32)).to(latents.device)
+        chosen = objective.rows(rows)
+        with torch.no_grad():
+            pictures = self.generator(latents[rows, :own])
+            misfits = [
+                chosen.distance(
+                    handling.operator(
+                        self.edit.model(pictures, within_reach(choice).expand(len(rows), -1))
+                    )
+                )
+                for choice in choices
+            ]
+        best = torch.stack(misfits).argmin(dim=0)
+        changed = latents.clone()
+        changed[rows, own:] = choices[best]
+        return changed
 
 
 def searched(generator: Generator, handling: Handling) -> Generator:
@@ -103,9 +137,7 @@ class EditedStarts(Starts):
             latents = start.expand(len(parameters), -1)
         else:
             latents = numbers
-        own = self.generator.dimension
-        tried = torch.cat([latents[:, :own], parameters], dim=1)
-        best = int(self._misfit(tried, guess).argmin()) if len(tried) > 1 else 0
+        best = int(self._misfit(latents, parameters, guess).argmin()) if len(parameters) > 1 else 0
         chosen = parameters[best]
         if numbers is None:
             return torch.cat([latents[best], chosen])
@@ -138,15 +170,21 @@ class EditedStarts(Starts):
                 guessed = torch.cat([own, order.expand(len(own), -1)], dim=1)
         return guessed
 
-    def _misfit(self, latents: Tensor, picture: Tensor) -> Tensor:
+    def _misfit(self, latents: Tensor, parameters: Tensor, picture: Tensor) -> Tensor:
         """Mean squared difference `c` of edited outputs and the picture, in pixels that count."""
+        edit, own = self.edited.edit, self.generator.dimension
+        visible = edit.visible()
+        seen = None if visible is None else torch.from_numpy(visible).to(picture)
+        same = bool((latents == latents[:1]).all())
+        misfits = []
         with torch.no_grad():
-            outputs = self.edited(latents)
-        difference = (outputs - picture).square().mean(dim=1)
-        visible = self.edited.edit.visible()
-        if visible is not None:
-            difference = difference * torch.from_numpy(visible).to(difference)
-        return torch.nan_to_num(difference.flatten(1).mean(dim=1), nan=torch.inf)
+            outputs = self.generator(latents[:1, :own] if same else latents[:, :own])
+            for rows in torch.arange(len(parameters)).split(_TOGETHER):  # type: ignore[no-untyped-call]
+                some = outputs.expand(len(rows), -1, -1, -1) if same else outputs[rows]
+                edited = edit.model(some, within_reach(parameters[rows]))
+                difference = (edited - picture).square().mean(dim=1)
+                misfits.append((difference if seen is None else difference * seen).mean(dim=(1, 2)))
+        return torch.nan_to_num(torch.cat(misfits), nan=torch.inf)
 
 
 def plain(generator: Generator) -> Generator:

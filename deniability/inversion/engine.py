@@ -21,6 +21,7 @@ from torch import Tensor
 from deniability.errors import GeneratorError, InputError
 from deniability.generators.base import Generator
 from deniability.imaging.handling import Handling, Observations
+from deniability.inversion.edited import EditedGenerator
 from deniability.inversion.jacobian import Jacobian
 from deniability.inversion.memory import (
     activation_bytes,
@@ -31,7 +32,7 @@ from deniability.inversion.memory import (
 )
 from deniability.inversion.objective import Objective, composed
 from deniability.inversion.solution import Restart, Stop, Trace, cpu_row
-from deniability.inversion.solver import Solver, State, recorded
+from deniability.inversion.solver import Solver, State, keep_best, recorded
 from deniability.inversion.starts import Starts
 
 #: Identifies a restart: (target, index).
@@ -307,7 +308,22 @@ class Run:
         if len(keep) < len(self._active):
             self._select(keep)
         if self._active:
-            self._state = self._stepped(self._objective, self._state)
+            stepped = self._stepped(self._objective, self._state)
+            self._state = self._chosen_again(self._objective, stepped)
+
+    def _chosen_again(self, objective: Objective, state: State) -> State:
+        """Let restarts take another of finitely many edits now and then, where it fits better."""
+        generator = self.engine.generator
+        if not isinstance(generator, EditedGenerator) or not generator.edit.modes:
+            return state
+        latents = generator.fitted(state.latents, state.iterations, objective, self.engine.handling)
+        changed = torch.nonzero((latents != state.latents).any(dim=1))[:, 0]
+        if not len(changed):
+            return state
+        old: State = state.rows(changed)
+        new: State = self.engine.solver.init(objective.rows(changed), latents[changed])
+        kept = keep_best(objective.rows(changed), old, new.latents, new.values)
+        return state.replaced(changed, replace(new, iterations=old.iterations, **kept))
 
     def _stepped(self, objective: Objective, state: State) -> State:
         """Take one step with every row; after the memory has run out, with fewer rows at a time."""
@@ -389,6 +405,7 @@ class Run:
             centre=chosen.centre.to(device),
             slack=self.engine.handling.slack,
             free=self.engine.generator.free,
+            trim=self.engine.handling.trim if self.engine.handling.trims else None,
         )
         latents = torch.stack([self._latent(target, index) for target, index in keys])
         state = self.engine.solver.init(objective, latents.to(device))

@@ -116,7 +116,7 @@ def _spanned(objective: Objective, state: GNCGState) -> GNCGState:
     """
     products = Products(objective.forward, state.latents)
     residual = objective.residual(state.values, state.in_cell)
-    counts = counting_rows(residual, state.in_cell)
+    counts = counting_rows(objective, residual, state.in_cell)
 
     def pull(values: Tensor) -> Tensor:
         pulled = finite(products.pull(finite(values * counts))).double()

@@ -204,18 +204,20 @@ def _loss(residual: Tensor) -> Tensor:
     return torch.where(torch.isfinite(loss), loss, torch.full_like(loss, torch.inf))
 
 
-def counting_rows(residual: Tensor, in_cell: Tensor) -> Tensor:
+def counting_rows(objective: Objective, residual: Tensor, in_cell: Tensor) -> Tensor:
     """Tell which coordinates `B x m` enter the normal equations.
 
-    Those that the cell already satisfies have no say; elsewhere r is zero with probability 0.
+    Those that the cell already satisfies, or that are left out, have no say; elsewhere r is zero
+    with probability 0.
     """
-    return (residual != 0) | ~in_cell[:, None]
+    counts = residual != 0
+    return counts if objective.trim is not None else counts | ~in_cell[:, None]
 
 
 def _linearised(objective: Objective, state: LMState, jacobian: Tensor) -> LMState:
     """Form JᵀJ and Jᵀr of the residual that each restart works on now."""
     residual = objective.residual(state.values, state.in_cell)
-    counts = counting_rows(residual, state.in_cell)
+    counts = counting_rows(objective, residual, state.in_cell)
     normal, gradient = torch.zeros_like(state.normal), torch.zeros_like(state.gradient)
     for start in range(0, residual.shape[1], _ROWS):
         rows = slice(start, start + _ROWS)

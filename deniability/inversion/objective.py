@@ -35,6 +35,7 @@ class Objective:
         slack: by how much the statistic's box is wider than the bare one.
         free: columns of a latent that a solver moves, `f` int64; None for all. The others are
             labels, which are enumerated.
+        trim: puts 0 for coordinates that do not count at this residual; None: all count.
 
     """
 
@@ -45,6 +46,7 @@ class Objective:
     centre: Tensor
     slack: float
     free: Tensor | None = None
+    trim: Callable[[Tensor], Tensor] | None = None
 
     def free_dimension(self, latents: Tensor) -> int:
         """How many numbers of latents `B x d` a solver moves: f."""
@@ -71,7 +73,7 @@ class Objective:
 
     def statistic(self, values: Tensor) -> Tensor:
         """Mean squared residual to the widened cell, `B` float64."""
-        return _mean_square(cell_residual(values, self.low, self.high, self.slack))
+        return _mean_square(self._trimmed(cell_residual(values, self.low, self.high, self.slack)))
 
     def distance(self, values: Tensor) -> Tensor:
         """Mean squared distance to the decoded values, `B` float64."""
@@ -79,11 +81,16 @@ class Objective:
 
     def residual(self, values: Tensor, in_cell_phase: Tensor) -> Tensor:
         """Residual the solver works on, `B x m`: to the centre, or to the bare cell (`B` bool)."""
-        return torch.where(
-            in_cell_phase[:, None],
-            cell_residual(values, self.low, self.high),
-            values - self.centre,
+        return self._trimmed(
+            torch.where(
+                in_cell_phase[:, None],
+                cell_residual(values, self.low, self.high),
+                values - self.centre,
+            )
         )
+
+    def _trimmed(self, residual: Tensor) -> Tensor:
+        return residual if self.trim is None else self.trim(residual)
 
     def noise(self) -> Tensor:
         """Mean squared quantisation error expected at the truth, width²/12, `B` float64."""

@@ -42,7 +42,7 @@ def draw_case(path: Path, proof: Proof, generator: Generator) -> Path:
 
 
 def reconstruction(proof: Proof, generator: Generator) -> Pixels:
-    """Return the best latent's output, edited as the search took it, H x W x C uint8.
+    """Return the best latent's output, edited as the search took it: H x W x C uint8.
 
     It is black if no restart was finite.
     """

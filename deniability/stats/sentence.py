@@ -26,7 +26,7 @@ _STORED = {
     "lossless": "stored without loss",
     "jpeg": "saved as a JPEG like this file (libjpeg or libjpeg-turbo with default settings)",
 }
-_REASONS, _REASONS_OF_HANDLED = 1200, 400  # characters
+_REASONS, _REASONS_OF_HANDLED = 1200, 200  # characters
 _OTHER_HANDLING = (
     "outputs handled more strongly, in several of these ways at once, or otherwise were not "
     "examined"

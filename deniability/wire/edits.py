@@ -43,6 +43,10 @@ EditName = Literal[
     "halved",
     "reduced",
     "enlarged",
+    # covered in part
+    "patched",
+    "bordered",
+    "captioned",
     # of another size than the model's
     "resized-nearest",
     "resized-bilinear",
@@ -85,6 +89,9 @@ WORDS: dict[EditName, str] = {
     "halved": "scaled to between half and three quarters and back",
     "reduced": "scaled to between three quarters and 0.97 and back",
     "enlarged": "scaled to between 1.03 and twice and back",
+    "patched": "with a patch over it (each side up to three tenths of the picture's)",
+    "bordered": "with a border over its edge (up to a sixteenth of the shorter side)",
+    "captioned": "with a strip along an edge (up to a fifth of the height)",
     "resized-nearest": "resized to this file's size (nearest pixel)",
     "resized-bilinear": "resized to this file's size (bilinear)",
     "resized-bicubic": "resized to this file's size (bicubic)",
@@ -103,7 +110,9 @@ RESIZING: tuple[EditName, ...] = (
 #: A gray picture has no chroma that could be changed or subsampled.
 _OF_COLOUR = {"colour", "palette", *(name for name in EDITS if name.startswith("jpeg-420"))}
 #: What they leave of a smaller picture is too little.
-_MOVING: frozenset[EditName] = frozenset({"shifted", "cropped", "rotated"})
+_MOVING: frozenset[EditName] = frozenset(
+    {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
+)
 _OTHER_SIZE: frozenset[EditName] = frozenset({*RESIZING, "cut-out", "framed"})
 
 

@@ -81,6 +81,17 @@ def test_every_edit_has_a_row_of_what_is_done():
             assert _CLASSES[name].parameters == int(row[1]), name
 
 
+def test_the_shares_that_are_left_out():
+    pytest.importorskip("torch")
+    from deniability.imaging.edits.registry import _CLASSES
+
+    words = " ".join(section("How outputs are handled").split())
+    overlays = ("patched", "bordered", "captioned")
+    shares = [_CLASSES[name].covered for name in overlays]
+    assert "With the share {}, {} or {} of".format(*shares) in words
+    assert not any(_CLASSES[name].covered for name in EDITS if name not in overlays)
+
+
 def test_the_seed_of_a_restart_through_an_edit():
     import hashlib
 
@@ -138,9 +149,9 @@ def test_every_sentence_fits_into_its_field(family):
             verdict, kind=KINDS[family], edits=edits, failed=["x" * 5000], **given
         )
         assert len(sentence) <= 1990
-        assert ("x" * 401 in sentence) is False
-        assert ("x" * 400 in sentence) is (verdict == "inconclusive")
-    assert "only the first 400 characters" in TEXT
+        assert ("x" * 201 in sentence) is False
+        assert ("x" * 200 in sentence) is (verdict == "inconclusive")
+    assert "only the first 200 characters" in TEXT
     assert all(len(line) <= 1990 for line in scope_lines(KINDS[family], edits=edits))
 
 
@@ -165,6 +176,8 @@ def test_what_the_search_may_move():
     words = " ".join(section("What the search moves").split())
     assert f"u = {REACH} · tanh(w/{REACH})" in words
     assert f"one of {edited._CANDIDATES} draws" in words
+    *most, last = edited._CHOICES
+    assert f"after {', '.join(map(str, most))} and {last} of them" in words
     import math
 
     assert free_numbers(0.5) == pytest.approx(1.25 * math.atanh(0.4))

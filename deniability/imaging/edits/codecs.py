@@ -49,10 +49,10 @@ class JpegEdit(_Compressed):
         return target.getvalue()
 
 
-class OtherJpeg(_Compressed):
+class OtherJpeg(JpegEdit):
     """By libjpeg 8 with the fast DCT, 4:2:0, quality 30 to 95."""
 
-    lowest, highest = 30, 95
+    lowest, highest, subsampling = 30, 95, "4:2:0"
 
     def _encode(self, picture: Picture8, quality: int) -> bytes:
         luma, chroma = ijg_tables(quality)

@@ -34,11 +34,15 @@ class Edit(ABC):
 
     Attributes:
         parameters: q.
+        covered: share of the picture, at most, that shows something else, who knows where.
+        modes: whether the parameters are one of finitely many, which `candidates` returns.
         way: how outputs are produced, where that is the difference; None: as registered.
 
     """
 
     parameters: ClassVar[int] = 0
+    covered: ClassVar[float] = 0.0
+    modes: ClassVar[bool] = False
     way: ClassVar[MismatchWay | None] = None
 
     def __init__(self, kind: ObservationKind) -> None:

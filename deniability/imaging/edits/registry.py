@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deniability.imaging.edits import codecs, scale, tone, warp
+from deniability.imaging.edits import codecs, overlay, scale, tone, warp
 from deniability.imaging.edits.edit import Edit, Picture8
 from deniability.imaging.normal import Float64Array
 from deniability.wire.edits import EditName
@@ -52,6 +52,9 @@ _CLASSES: dict[EditName, type[Edit]] = {
     "halved": scale.Halved,
     "reduced": scale.Reduced,
     "enlarged": scale.Enlarged,
+    "patched": overlay.Patched,
+    "bordered": overlay.Bordered,
+    "captioned": overlay.Captioned,
     "resized-nearest": scale.resized("nearest"),
     "resized-bilinear": scale.resized("bilinear"),
     "resized-bicubic": scale.resized("bicubic"),

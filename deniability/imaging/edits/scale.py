@@ -22,8 +22,6 @@ from deniability.imaging.edits.pillow import as_image, as_picture
 from deniability.imaging.normal import Float64Array
 from deniability.wire.observation import ObservationKind
 
-_SIZES = 24  # sizes between that are told apart
-_SMOOTH = ("bilinear", "bicubic", "lanczos")
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -32,7 +30,7 @@ _FILTERS = {
 }
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def resize_matrix(source: int, target: int, name: str) -> npt.NDArray[np.float32]:
     """Return the matrix `target x source` by which Pillow resizes one axis."""
     unit = Image.fromarray(np.eye(source, dtype=np.float32))
@@ -50,36 +48,43 @@ class _ThereAndBack(Edit):
     """
 
     parameters: ClassVar[int] = 1
+    modes: ClassVar[bool] = True
     smallest: ClassVar[float]
     largest: ClassVar[float]
 
     def __init__(self, kind: ObservationKind) -> None:
         super().__init__(kind)
-        heights = range(
-            math.ceil(self.smallest * self.height), math.floor(self.largest * self.height) + 1
-        )
-        step = max(1, len(heights) // _SIZES)
-        between = [h for h in heights[::step] if h != self.height] or [max(1, self.height - 1)]
-        sizes = [(h, max(1, round(h * self.width / self.height))) for h in between]
+        filters = itertools.product(("bilinear", "bicubic", "lanczos"), repeat=2)
         self._modes = [
             (*size, there, back)
-            for size in sizes
-            for there, back in itertools.product(_SMOOTH, repeat=2)
+            for size, (there, back) in itertools.product(self._sizes(), list(filters))
         ]
-        self._there = [self._matrices(sizes, axis, back=False) for axis in (0, 1)]
-        self._back = [self._matrices(sizes, axis, back=True) for axis in (0, 1)]
 
-    def _matrices(self, sizes: list[tuple[int, int]], axis: int, *, back: bool) -> Tensor:
-        """Return Pillow's matrices of one axis for each size and filter, filled up with zeros."""
-        own = (self.height, self.width)[axis]
-        largest = max(size[axis] for size in sizes)
-        shape = (own, largest) if back else (largest, own)
-        found = np.zeros((len(sizes) * len(_SMOOTH), *shape), dtype=np.float32)
-        for place, (size, name) in enumerate(itertools.product(sizes, _SMOOTH)):
-            ends = (size[axis], own) if back else (own, size[axis])
-            matrix = resize_matrix(*ends, name)
-            found[place, : matrix.shape[0], : matrix.shape[1]] = matrix
-        return torch.from_numpy(found)
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Return every size between that a factor of the bin gives: (height, width)."""
+        finest = 4 * max(self.height, self.width)
+        first, last = math.ceil(self.smallest * finest), math.floor(self.largest * finest)
+        sizes = {
+            (round(n * self.height / finest), round(n * self.width / finest))
+            for n in range(first, last + 1)
+        }
+        own = (self.height, self.width)
+        return sorted(size for size in sizes if size != own and min(size) > 0) or [own]
+
+    def _matrices(self, axis: int, size: int, places: list[int]) -> tuple[Tensor, Tensor]:
+        """Return these modes' matrices there, `B x b x size`, and back, `B x size x b`.
+
+        b is the largest size between; smaller ones are filled up with zeros.
+        """
+        modes = [self._modes[place] for place in places]
+        lengths = [(mode[0], mode[1])[axis] for mode in modes]
+        largest = max(lengths)
+        there = np.zeros((len(modes), largest, size), np.float32)
+        back = np.zeros((len(modes), size, largest), np.float32)
+        for number, (mode, length) in enumerate(zip(modes, lengths, strict=True)):
+            there[number, :length] = resize_matrix(size, length, mode[2])
+            back[number, :, :length] = resize_matrix(length, size, mode[3])
+        return torch.from_numpy(there), torch.from_numpy(back)
 
     def sample(self, seed: bytes) -> Float64Array:
         """Draw one of the modes."""
@@ -106,14 +111,14 @@ class _ThereAndBack(Edit):
         return as_picture(between.resize(size, resample=_FILTERS[mode[3]]))
 
     def model(self, pictures: Tensor, parameters: Tensor) -> Tensor:
-        """Multiply by Pillow's matrices; it clips between its passes, columns first."""
-        place, filters = self._place(parameters[:, 0]), len(_SMOOTH)
-        there = place // filters
-        back = place // filters**2 * filters + place % filters
-        for (rows, columns), chosen in ((self._there, there), (self._back, back)):
-            across = columns.to(pictures)[chosen][:, None].transpose(-1, -2)
-            down = rows.to(pictures)[chosen][:, None]
-            pictures = (down @ (pictures @ across).clamp(0, 1)).clamp(0, 1)
+        """Multiply by Pillow's matrices; it clips after each pass, columns first."""
+        places = self._place(parameters[:, 0]).tolist()
+        rows, columns = (
+            [matrix.to(pictures)[:, None] for matrix in self._matrices(axis, size, places)]
+            for axis, size in ((0, self.height), (1, self.width))
+        )
+        for down, across in zip(rows, columns, strict=True):  # there, and back
+            pictures = (down @ (pictures @ across.transpose(-1, -2)).clamp(0, 1)).clamp(0, 1)
         return pictures
 
 
