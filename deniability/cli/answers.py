@@ -18,6 +18,7 @@ from deniability.stats.binomial import (
 )
 from deniability.wire.base import DecimalString, WireModel
 from deniability.wire.binding import Binding
+from deniability.wire.edits import EditName
 from deniability.wire.exclusion import Exclusion
 
 _Count = Annotated[int, Field(ge=0, le=10**9)]
@@ -34,23 +35,36 @@ class LatentsAnswer(WireModel):
     restarts: _Count
     controls: _Count
     largest_difference: _Share
+    families: _Count | None = None
 
 
-class SearchAnswer(WireModel):
-    """The numbers of V2."""
+class _SearchNumbers(WireModel):
+    """The numbers of V2 that each family of handling has."""
 
-    level: Literal["v2"]
     restarts: _Count
     best: DecimalString | None = None
     prover_residual: DecimalString | None = None
-    fresh_controls: _Count
     extreme: _Count
     recovered: _Count
     probed_without_encoder: _Count
     found_without_encoder: _Count
     pooled_upper_bound: _Bound
+
+
+class HandledAnswer(_SearchNumbers):
+    """The numbers of V2 of a further family."""
+
+    family: EditName
+
+
+class SearchAnswer(_SearchNumbers):
+    """The numbers of V2."""
+
+    level: Literal["v2"]
+    fresh_controls: _Count
     detection_probability: _Bound
     full_check: bool
+    handled: Annotated[tuple[HandledAnswer, ...], Field(max_length=63)] | None = None
 
 
 class BindingAnswer(WireModel):
@@ -93,23 +107,30 @@ def _check_latents(answer: LatentsAnswer, exclusion: Exclusion) -> None:
     claimed = exclusion.finding.verdict
     if claimed != "inconclusive":
         _same("verdict", claimed, answer.verdict)
-    _same("restarts", sum(r.stop != "notRun" for r in exclusion.restarts), answer.restarts)
-    _same("controls", len(exclusion.controls.controls), answer.controls)
+    handled = exclusion.handled or ()
+    traces = (exclusion.restarts, *(one.restarts for one in handled))
+    sets = (exclusion.controls, *(one.controls for one in handled))
+    _same("restarts", sum(r.stop != "notRun" for trace in traces for r in trace), answer.restarts)
+    _same("controls", sum(len(one.controls) for one in sets), answer.controls)
+    _same("families", len(sets) if handled else None, answer.families)
 
 
 def _check_search(answer: SearchAnswer, exclusion: Exclusion, count: int) -> None:
-    family, alpha = exclusion.finding.families[0], Fraction(exclusion.protocol.alpha)
+    alpha = Fraction(exclusion.protocol.alpha)
     _same("freshControls", count, answer.fresh_controls)
-    _same("proverResidual", family.statistic, answer.prover_residual)
-    for field in ("extreme", "recovered", "probed_without_encoder"):
-        if getattr(answer, field) > count:
-            raise _wrong(field, f"at most {count}", str(getattr(answer, field)))
     detection = decimal_down(detection_probability(count, alpha), 6)
     _same("detectionProbability", detection, answer.detection_probability)
-    trials = len(exclusion.controls.controls) + count
-    bound = decimal_up(upper_bound(family.k + answer.extreme, trials), 6)
-    _same("pooledUpperBound", bound, answer.pooled_upper_bound)
     _same("fullCheck", count * alpha >= 3, answer.full_check)
+    first, *families = exclusion.finding.families
+    further = answer.handled or ()
+    _same("handled", [one.edit for one in families], [one.family for one in further])
+    for family, found in zip((first, *families), (answer, *further), strict=True):
+        _same("proverResidual", family.statistic, found.prover_residual)
+        for field in ("extreme", "recovered", "probed_without_encoder"):
+            if getattr(found, field) > count:
+                raise _wrong(field, f"at most {count}", str(getattr(found, field)))
+        bound = decimal_up(upper_bound(family.k + found.extreme, family.n + count), 6)
+        _same("pooledUpperBound", bound, found.pooled_upper_bound)
 
 
 def _parsed(kind: type[_Kind], value: dict[str, Any]) -> _Kind:

@@ -14,7 +14,7 @@ from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
 from deniability.errors import InputError
 from deniability.wire.base import DecimalString, PlainDecimal, Text, WireModel
-from deniability.wire.edits import EditName
+from deniability.wire.edits import EDITS, EditName
 
 #: Version of the search procedure. Controls made by another one are not comparable.
 ENGINE_VERSION = "1"
@@ -152,6 +152,20 @@ def _matrix_free(first: Protocol) -> Protocol:
     )
 
 
+def _handled(pristine: Protocol) -> Protocol:
+    """Return the preset of the same size that searches every family of handling as well.
+
+    The accused gets twice the restarts of a control: that can only make `excluded` harder.
+    """
+    return pristine.model_copy(
+        update={
+            "name": pristine.name.replace("pristine", "handled").removesuffix("v2") + "v1",
+            "edits": EDITS,
+            "accused_restarts": 2 * pristine.restarts,
+        }
+    )
+
+
 _FIRST = (
     _pristine(
         "quick", controls=99, alpha="0.05", restarts=12, encoder_outputs=20_000, mismatches=4
@@ -167,7 +181,13 @@ DEFAULT_PRESET = "pristine-standard-v1"
 #: The default for latents that the default's dense solver does not take.
 LARGE_PRESET = "pristine-standard-v2"
 PRESETS: dict[str, Protocol] = {
-    protocol.name: protocol for protocol in (*_FIRST, *map(_matrix_free, _FIRST))
+    protocol.name: protocol
+    for protocol in (
+        *_FIRST,
+        *map(_matrix_free, _FIRST),
+        # A bundle of 2,999 controls in each of so many families would be larger than can be read.
+        *(_handled(_matrix_free(first)) for first in _FIRST[:2]),
+    )
 }
 
 

@@ -60,7 +60,29 @@ ENCODED = _protocol("encoded", encoder_outputs=128 * 30)
 NO_STEPS = _protocol("no-steps", iterations=0)
 BY_ADAM = _protocol("adam", dense_limit=0, adam_iterations=600, restarts=3)
 BY_CG = _protocol("gncg", dense_limit=0, large_solver="gauss-newton-cg", cg_iterations=16)
-ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG)
+#: More restarts on the accused than on a control, and edits of every sort.
+HANDLED = _protocol(
+    "handled",
+    alpha="0.1",
+    controls=29,
+    accused_restarts=6,
+    iterations=20,
+    edits=("tone", "mirrored", "other-rounding", "noisy", "jpeg-444-50-69"),
+)
+#: Few controls, and edits whose codecs are programs, or that depend on the processor.
+CODECS = _protocol(
+    "codecs",
+    alpha="0.5",
+    controls=5,
+    restarts=2,
+    iterations=6,
+    edits=(
+        *("bfloat16", "shifted", "jpeg-444-50-69", "jpeg-other-encoder", "webp-30-59"),
+        "resized-bilinear",
+    ),
+)
+BFLOAT16 = _protocol("bfloat16", alpha="0.1", controls=29, iterations=20, edits=("bfloat16",))
+ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG, HANDLED, CODECS, BFLOAT16)
 
 
 class Smooth(nn.Module):
@@ -79,6 +101,27 @@ class Smooth(nn.Module):
         linear = self.first(z)
         hidden = torch.tanh(linear) + 0.3 * linear
         return torch.sigmoid(self.second(hidden)).reshape(-1, 1, SIDE, SIDE)
+
+
+class Larger(nn.Module):
+    """R x 4 to smooth gray pictures R x 1 x 16 x 16: large enough for every edit."""
+
+    SIDE = 16
+
+    def __init__(self):
+        super().__init__()
+        y, x = torch.meshgrid(*2 * [torch.linspace(-1, 1, self.SIDE)], indexing="ij")
+        places = torch.stack([x, y, x * y, x**2, y**2, torch.ones_like(x)], dim=-1)
+        weight = torch.randn(4, 6, 24, generator=_stream(7))
+        self.register_buffer("places", places.reshape(-1, 6))
+        self.register_buffer("weight", 0.4 * weight)
+        self.register_buffer("bias", torch.randn(6, 24, generator=_stream(8)))
+        self.register_buffer("mixed", torch.randn(24, generator=_stream(9)) / 3)
+
+    def forward(self, z):
+        planes = torch.einsum("rd,dkh->rkh", z, self.weight) + self.bias
+        hidden = torch.tanh(torch.einsum("pk,rkh->rph", self.places, planes))
+        return torch.sigmoid(hidden @ self.mixed).reshape(-1, 1, self.SIDE, self.SIDE)
 
 
 class Trapdoor(Smooth):
@@ -135,15 +178,17 @@ def _stream(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def make_generator(module, *, name="toy.pt", dimension=4, prior="normal", rounding="round"):
+def make_generator(
+    module, *, name="toy.pt", dimension=4, prior="normal", rounding="round", side=SIDE
+):
     module = module.eval().requires_grad_(False)
     bounds = {"low": "0", "high": "1"} if prior == "uniform" else {}
     spec = GeneratorSpec.model_validate(
         {
             "latent": [{"name": "z", "shape": (dimension,), "prior": prior, **bounds}],
             "channels": 1,
-            "height": SIDE,
-            "width": SIDE,
+            "height": side,
+            "width": side,
             "output_range": ("0", "1"),
             "rounding": rounding,
             "entropy": {"source": "shake256", "seed_bits": 64},
@@ -182,9 +227,9 @@ def own_file(folder, generator, *, number=0, salt="", name="own.png", **options)
     return save_picture(folder / name, own_pictures(generator, latents)[0], **options)
 
 
-def stranger(folder, name="stranger.png"):
+def stranger(folder, name="stranger.png", side=SIDE):
     """A smooth picture that none of these generators makes."""
-    y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
+    y, x = np.mgrid[0:side, 0:side] / side
     wave = 128 + 100 * np.sin(7 * x + 2) * np.cos(9 * y + 1)
     return save_picture(folder / name, wave.astype(np.uint8))
 
@@ -231,7 +276,21 @@ def case_of(proof, image, generator):
     return Case(proof.verified, image, generator, sidecar_path(proof.path))
 
 
-def resigned(case, folder, *, tensors=None, controls=None, restarts=None, name="forged", **changes):
+def root_of(restarts):
+    return merkle_root([canonical_json(r.to_wire()) for r in restarts]).hex()
+
+
+def resigned(
+    case,
+    folder,
+    *,
+    tensors=None,
+    controls=None,
+    restarts=None,
+    handled=None,
+    name="forged",
+    **changes,
+):
     """Change a bundle and make it consistent again, as a dishonest signer would; V0 accepts it.
 
     Args:
@@ -240,6 +299,7 @@ def resigned(case, folder, *, tensors=None, controls=None, restarts=None, name="
         tensors: new sidecar.
         controls: new `ControlSet`.
         restarts: new trace.
+        handled: new searches of further families.
         name: of the files.
         changes: other fields of the predicate.
 
@@ -253,6 +313,10 @@ def resigned(case, folder, *, tensors=None, controls=None, restarts=None, name="
         data = write_tensors(side, tensors)
     controls = controls or exclusion.controls
     restarts = restarts or exclusion.restarts
+    handled = tuple(
+        one.model_copy(update={"trace_root": root_of(one.restarts)})
+        for one in handled or exclusion.handled or ()
+    )
     claimed = exclusion.finding.reached
     found = decide(
         protocol=exclusion.protocol,
@@ -264,13 +328,15 @@ def resigned(case, folder, *, tensors=None, controls=None, restarts=None, name="
         ),
         model_digest=exclusion.model.digest,
         pixel_for_pixel=claimed is not None and claimed.pixel_for_pixel,
+        handled=handled,
     )
     forged = exclusion.model_copy(
         update={
             "finding": found,
             "controls": controls,
             "restarts": restarts,
-            "trace_root": merkle_root([canonical_json(r.to_wire()) for r in restarts]).hex(),
+            "trace_root": root_of(restarts),
+            "handled": handled or None,
             "latents": describe_bytes(side.name, data),
             **changes,
         }

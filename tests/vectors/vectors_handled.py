@@ -1,6 +1,6 @@
 """Families of handling under presets that have none: stage commitment.
 
-No shipped preset has edits, so nothing of the kind can hold yet.
+The `pristine` presets have no edits.
 """
 
 from __future__ import annotations

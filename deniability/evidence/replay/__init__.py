@@ -6,7 +6,8 @@ prover's seeds and from prior draws of the verifier's own, and *fresh controls* 
 randomness, whose tail is compared with the bundle's. (EVIDENCE section 1.)
 """
 
+from deniability.evidence.replay.found import SearchReplay
 from deniability.evidence.replay.latents import LatentsReplay, replay_latents
-from deniability.evidence.replay.search import SearchReplay, replay_search
+from deniability.evidence.replay.search import replay_search
 
 __all__ = ["LatentsReplay", "SearchReplay", "replay_latents", "replay_search"]

@@ -15,10 +15,43 @@ from deniability.evidence.reproduction import difference
 from deniability.evidence.subject import describe_model
 from deniability.evidence.tensors import read_sidecar
 from deniability.generators.base import Generator
+from deniability.imaging.handling import Handling, Observations
 from deniability.verify.bundle import VerifiedBundle
-from deniability.wire.exclusion import Exclusion
+from deniability.wire.controls import ControlSet
+from deniability.wire.edits import HandlingName
+from deniability.wire.exclusion import Exclusion, FamilyFinding, RestartRecord
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.registration import ModelDescriptor
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of handling: what the bundle says of it, and the file as the family takes it.
+
+    Attributes:
+        number: its place among the finding's families.
+        handling, observations: of the accused file.
+        controls, restarts: as signed.
+        finding: what the bundle says that follows.
+
+    """
+
+    number: int
+    handling: Handling
+    observations: Observations
+    controls: ControlSet
+    restarts: tuple[RestartRecord, ...]
+    finding: FamilyFinding
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its fields and of its tensors in the sidecar begin with."""
+        return f"handled.{self.number - 1}." if self.number else ""
+
+    @property
+    def name(self) -> HandlingName:
+        """Of the edit."""
+        return self.handling.kind.edit or "unedited"
 
 
 @dataclass(frozen=True)
@@ -29,6 +62,21 @@ class Case:
     exhibit: Exhibit
     procedure: Procedure
     tensors: dict[str, Tensor]
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """All families of handling that were searched, in the finding's order."""
+        first, handled = self.exclusion, self.exclusion.handled or ()
+        signed = [
+            (first.controls, first.restarts),
+            *((one.controls, one.restarts) for one in handled),
+        ]
+        return tuple(
+            Family(number, *seen, *said, finding)
+            for number, (seen, said, finding) in enumerate(
+                zip(self.exhibit.families, signed, first.finding.families, strict=True)
+            )
+        )
 
 
 def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidecar: Path) -> Case:
@@ -42,7 +90,13 @@ def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidec
     """
     exclusion = verified.exclusion
     check_model(generator, exclusion.model, exclusion.generator)
-    exhibit = read_exhibit(image, generator, called=exclusion.accused.file.name)
+    exhibit = read_exhibit(
+        image,
+        generator,
+        called=exclusion.accused.file.name,
+        protocol=exclusion.protocol,
+        only=exclusion.narrowed,
+    )
     _same(exhibit, exclusion)
     tensors = read_sidecar(sidecar, exclusion.latents)
     procedure = procedure_from(
@@ -114,11 +168,13 @@ def check_pictures(procedure: Procedure, tensors: dict[str, Tensor]) -> None:
 def _same(exhibit: Exhibit, exclusion: Exclusion) -> None:
     """Check that decoding the picture here gives what the bundle says it gave there."""
     accused, observed, picture = exclusion.accused, exhibit.observed, exhibit.picture
+    further = [one.controls.kind for one in exclusion.handled or ()]
     pairs: list[tuple[str, object, object]] = [
         ("file", accused.file, exhibit.file),
         ("format", accused.format, picture.format),
         ("pixels", accused.pixels, picture.canonical_digest),
         ("kind", accused.kind, observed.handling.kind),
+        ("kind (of further families)", further, [one.kind for one, _ in observed.further]),
         ("transforms", accused.transforms, observed.transforms),
         ("cautions", accused.cautions, observed.cautions),
     ]

@@ -10,7 +10,7 @@ import base64
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -36,8 +36,10 @@ from deniability.verify.bundle import VerifiedBundle, verify_bundle
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.base import Sha256Hex, WireModel
+from deniability.wire.edits import HandlingName
 from deniability.wire.files import read_capped
 from deniability.wire.generator import GeneratorSpec
+from deniability.wire.protocol import Protocol
 
 _MAX_REQUEST = 1 << 20
 RequestT = TypeVar("RequestT", bound=WireModel)
@@ -119,7 +121,8 @@ def _replay(raw: bytes, progress: Progress) -> Answer:
     verified = _verified(request)
     image = Path(request.image)
     keep_coefficients()
-    read_coefficients(verified.exclusion.generator, image)
+    exclusion = verified.exclusion
+    read_coefficients(exclusion.generator, image, exclusion.protocol, exclusion.narrowed)
     seal()
     generator = load_generator(
         request.model,
@@ -167,8 +170,16 @@ def _verified(request: ReplayRequest) -> VerifiedBundle:
     return verified
 
 
-def read_coefficients(spec: GeneratorSpec, image: Path) -> None:
-    """Read a JPEG's coefficients while processes can still be started; nothing else is kept."""
+def read_coefficients(
+    spec: GeneratorSpec,
+    image: Path,
+    protocol: Protocol | None = None,
+    only: Sequence[HandlingName] | None = None,
+) -> None:
+    """Read a JPEG's coefficients while processes can still be started; nothing else is kept.
+
+    A protocol's families of handling say which sizes a file can have.
+    """
     data = read_capped(image, MAX_IMAGE_BYTES, what="picture")
     if not data.startswith(b"\xff\xd8"):
         return
@@ -181,6 +192,8 @@ def read_coefficients(spec: GeneratorSpec, image: Path) -> None:
         where=str(image),
         rounding=spec.rounding,
         device=torch.device("cpu"),
+        protocol=protocol,
+        only=only,
     )
 
 

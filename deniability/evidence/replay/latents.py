@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from deniability.errors import CommitmentError, ReplayError
-from deniability.evidence.calibrate import control_latents, own_pictures, statistic_at
+from deniability.errors import ReplayError
+from deniability.evidence.calibrate import (
+    control_latents,
+    control_observations,
+    statistic_at,
+    true_numbers,
+)
 from deniability.evidence.mismatch import measure_mismatches
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.prove import is_pixel_for_pixel
-from deniability.evidence.replay.case import Case, open_case
-from deniability.evidence.tensors import latent_digest
+from deniability.evidence.replay.case import Case, Family, open_case
+from deniability.evidence.replay.rows import check_digest, check_label, rows_of
 from deniability.generators.base import Generator
 from deniability.inversion.solution import Restart, Stop
 from deniability.stats.sentence import model_cautions
-from deniability.stats.verdict import decide, residual, thresholds
+from deniability.stats.verdict import decide, reached_threshold, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.controls import Control, ControlSet, Mismatch
-from deniability.wire.exclusion import Exclusion, Finding, RestartRecord
-from deniability.wire.numbers import decimal_string
+from deniability.wire.exclusion import Exclusion, Finding, HandledSearch, RestartRecord
+from deniability.wire.numbers import decimal_string, decimal_string_up
+from deniability.wire.protocol import MismatchWay
 
 #: A stored residual is believed if ours is within this share of it, plus `_ABSOLUTE`, plus half
 #: the threshold of its kind: another machine's float32 rounds a control's pixels otherwise here
 #: and there, which near the floor is all there is. The finding is decided from our own residuals.
 _RELATIVE = 0.02
 _ABSOLUTE = 2e-9
+#: Ways to produce outputs whose rounding is the processor's own: another machine's pictures, and so
+#: the truths, are others. They are compared within this many of our own thresholds of the family,
+#: and the larger truth counts.
+_BY_PROCESSOR: frozenset[MismatchWay] = frozenset({"bfloat16", "float16"})
+_OWN_ROUNDING = 2
+_NO_ROOT = "0" * 64  # what is decided here is not signed
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class LatentsReplay:
 
     Attributes:
         finding: decided from the verifier's own residuals; its verdict equals the bundle's.
-        restarts, controls: how many latents were rendered.
+        restarts, controls: how many latents were rendered, of all families of handling.
         largest_difference: between a stored residual and ours, relative to the larger.
 
     """
@@ -50,10 +63,12 @@ class LatentsReplay:
     @property
     def lines(self) -> tuple[str, ...]:
         """Say what was checked, in sentences."""
+        count = len(self.finding.families)
+        families = f" ({count} families of handling)" if count > 1 else ""
         return (
-            f"{self.restarts} latents of the accused picture and {self.controls} of controls were "
-            "rendered again on this machine, and the controls' true latents derived again from "
-            "their seeds.",
+            f"{self.restarts} latents of the accused picture and {self.controls} of controls"
+            f"{families} were rendered again on this machine, and the controls' true latents "
+            "derived again from their seeds.",
             f"Residuals differ from the stored ones by at most {self.largest_difference:.1%}; the "
             f"finding, decided anew with tolerances against the prover, is still "
             f"{self.finding.verdict}.",
@@ -62,14 +77,17 @@ class LatentsReplay:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Return the same as JSON."""
-        return {
+        """Return the same as JSON; the number of families of handling, if there are several."""
+        found: dict[str, object] = {
             "level": "v1",
             "verdict": self.finding.verdict,
             "restarts": self.restarts,
             "controls": self.controls,
             "largestDifference": f"{self.largest_difference:.6f}",
         }
+        if len(self.finding.families) > 1:
+            found["families"] = len(self.finding.families)
+        return found
 
 
 def replay_latents(
@@ -98,29 +116,37 @@ def replay_latents(
     report = progress or Silent()
     case = open_case(verified, image, generator, sidecar)
     exclusion = case.exclusion
-    report.phase("rendering the stored latents again", 3)
-    restarts, differences = _restarts_again(case)
-    report.advance(1)
-    controls, more = _controls_again(case)
-    report.advance(2)
+    families = case.families
+    report.phase("rendering the stored latents again", 2 * len(families) + 1)
+    differences: list[float] = []
+    again: list[HandledSearch] = []
+    for family in families:
+        restarts, found = _restarts_again(case, family)
+        report.advance(2 * family.number + 1)
+        controls, more = _controls_again(case, family)
+        report.advance(2 * family.number + 2)
+        differences += [*found, *more]
+        again.append(HandledSearch(controls=controls, restarts=restarts, trace_root=_NO_ROOT))
+    first, *handled = again
     finding = decide(
         protocol=exclusion.protocol,
-        controls=controls,
-        restarts=restarts,
+        controls=first.controls,
+        restarts=first.restarts,
         cautions=(
             *exclusion.accused.cautions,
             *model_cautions(exclusion.generator.format),
         ),
         model_digest=exclusion.model.digest,
-        pixel_for_pixel=_exactly(case, restarts),
+        pixel_for_pixel=_exactly(case, first.restarts),
+        handled=handled,
     )
     _survives(exclusion, finding)
-    report.advance(3)
+    report.advance(2 * len(families) + 1)
     return LatentsReplay(
         finding=finding,
-        restarts=len(case.tensors["restarts"]),
-        controls=len(controls.controls),
-        largest_difference=max([*differences, *more], default=0.0),
+        restarts=sum(len(case.tensors[f"{family.prefix}restarts"]) for family in families),
+        controls=sum(len(one.controls.controls) for one in again),
+        largest_difference=max(differences, default=0.0),
     )
 
 
@@ -129,12 +155,17 @@ def _survives(exclusion: Exclusion, finding: Finding) -> None:
     if claimed.verdict == "inconclusive":
         return  # nothing is asserted that a tolerance could overturn
     if finding.verdict != claimed.verdict:
-        failed = [g.reason for g in finding.families[0].gates if not g.passed]
+        failed = [
+            f"{family.edit}: {gate.reason}" if family.edit else gate.reason
+            for family in finding.families
+            for gate in family.gates
+            if not gate.passed
+        ]
         raise ReplayError(
             "the finding does not survive with this machine's residuals",
             where="finding.verdict",
             expected=claimed.verdict,
-            found=f"{finding.verdict}: " + "; ".join(failed),
+            found=(f"{finding.verdict}: " + "; ".join(failed))[:2000],
         )
     if claimed.reached and claimed.reached.pixel_for_pixel:
         exact = finding.reached is not None and finding.reached.pixel_for_pixel
@@ -171,95 +202,60 @@ def compare_residuals(stored: str | None, ours: float | None, field: str, thresh
     return 0.0 if gap <= negligible else gap / max(claimed, ours)
 
 
-def _rows(case: Case, name: str, count: int) -> Tensor:
-    tensor = case.tensors.get(name)
-    if tensor is None or tuple(tensor.shape) != (count, case.procedure.generator.dimension):
-        raise CommitmentError(
-            "the latents file does not hold what the bundle describes",
-            where=name,
-            expected=f"{count} x {case.procedure.generator.dimension}",
-            found="nothing" if tensor is None else " x ".join(map(str, tensor.shape)),
-        )
-    return tensor.to(torch.float32)
-
-
-def _check_digest(latent: Tensor, expected: str | None, field: str) -> None:
-    if expected != latent_digest(latent):
-        raise CommitmentError(
-            "a stored latent is not the one in the trace", where=field, expected=str(expected)
-        )
-
-
-def _check_label(case: Case, latent: Tensor, field: str, *, expected: int | None = None) -> None:
-    """Check that a latent's labels are labels, and those that the trace says it tried."""
-    spec = case.exclusion.generator
-    if not spec.labels:
-        return
-    found = spec.label_of(latent.tolist())
-    if found is None or (expected is not None and found != expected):
-        raise CommitmentError(
-            "a stored latent has another class label than its record",
-            where=field,
-            expected=f"0 to {spec.label_count - 1}" if expected is None else str(expected),
-            found="no label" if found is None else str(found),
-        )
-
-
-def _restarts_again(case: Case) -> tuple[tuple[RestartRecord, ...], list[float]]:
+def _restarts_again(case: Case, family: Family) -> tuple[tuple[RestartRecord, ...], list[float]]:
     """Return the trace with our residuals, lowered by the tolerance, and the differences."""
-    run = [r for r in case.exclusion.restarts if r.stop != "notRun"]
-    latents = _rows(case, "restarts", len(run))
-    observations = case.exhibit.observed.observations
-    repeated = observations[torch.zeros(len(run), dtype=torch.int64)]
-    ours = statistic_at(case.procedure, case.exhibit.observed.handling, repeated, latents)
+    run = [r for r in family.restarts if r.stop != "notRun"]
+    latents = rows_of(case, family, "restarts", len(run))
+    repeated = family.observations[torch.zeros(len(run), dtype=torch.int64)]
+    ours = statistic_at(case.procedure, family.handling, repeated, latents)
     changed: dict[int, RestartRecord] = {}
-    threshold = case.exclusion.finding.families[0].threshold
+    threshold = family.finding.threshold
     differences = []
     for record, latent, value in zip(run, latents, ours, strict=True):
-        field = f"restarts.{record.index}"
-        _check_digest(latent, record.latent, field)
-        _check_label(case, latent, field, expected=record.label)
+        field = f"{family.prefix}restarts.{record.index}"
+        check_digest(latent, record.latent, field)
+        check_label(case, latent, field, expected=record.label)
         if record.stop == "nonFinite":
             continue
         differences.append(compare_residuals(record.residual, value, field, threshold))
         if value is not None:
             lowered = decimal_string(max(0.0, value * (1 - _RELATIVE) - _ABSOLUTE))
             changed[record.index] = record.model_copy(update={"residual": lowered})
-    restarts = tuple(changed.get(r.index, r) for r in case.exclusion.restarts)
-    return restarts, differences
+    return tuple(changed.get(r.index, r) for r in family.restarts), differences
 
 
-def _controls_again(case: Case) -> tuple[ControlSet, list[float]]:
+def _controls_again(case: Case, family: Family) -> tuple[ControlSet, list[float]]:
     """Return the controls with our residuals, raised by the tolerance, and the differences.
 
-    Pictures and truths come from the derived seeds; mismatches are measured anew.
+    Pictures, edits and truths come from the derived seeds; mismatches are measured anew.
     """
-    stored, procedure = case.exclusion.controls, case.procedure
-    handling = case.exhibit.observed.handling
-    _, truths = control_latents(procedure, stored.kind)
-    latents = _rows(case, "controls", len(truths))
+    stored, procedure, handling = family.controls, case.procedure, family.handling
+    seeds, drawn = control_latents(procedure, stored.kind)
+    truths = true_numbers(handling, drawn, seeds)
+    latents = rows_of(case, family, "controls", len(truths))
     ours_true: list[float | None] = []
     ours_best: list[float | None] = []
     for start in range(0, len(truths), 256):
         rows = slice(start, start + 256)
-        observations = handling.save(own_pictures(procedure, truths[rows]))
+        observations = control_observations(procedure, handling, drawn[rows], seeds[rows])
         ours_true += statistic_at(procedure, handling, observations, truths[rows])
         ours_best += statistic_at(procedure, handling, observations, latents[rows])
     controls: list[Control] = []
     differences: list[float] = []
-    threshold = case.exclusion.finding.families[0].threshold
+    threshold = _threshold_for_controls(case, family, ours_true)
     for control, latent, truth, best in zip(
         stored.controls, latents, ours_true, ours_best, strict=True
     ):
-        field = f"controls.controls.{control.index}"
+        field = f"{family.prefix}controls.controls.{control.index}"
         differences.append(compare_residuals(control.truth, truth, f"{field}.truth", threshold))
-        raised_truth = None if truth is None else _raised(truth)
+        theirs = float(control.truth or 0) if handling.way in _BY_PROCESSOR else 0.0
+        raised_truth = None if truth is None else _raised(max(truth, theirs))
         control = control.model_copy(update={"truth": raised_truth})  # noqa: PLW2901
         if control.residual is None:
             controls.append(control)
             continue
-        _check_digest(latent, control.latent, field)
-        _check_label(case, latent, field)
+        check_digest(latent, control.latent, field)
+        check_label(case, latent, field)
         differences.append(
             compare_residuals(control.residual, best, f"{field}.residual", threshold)
         )
@@ -267,9 +263,26 @@ def _controls_again(case: Case) -> tuple[ControlSet, list[float]]:
             continue
         raised = _raised(max(best, float(control.residual)))
         controls.append(control.model_copy(update={"residual": raised}))
-    mismatches = _mismatches_again(case)
-    update = {"controls": tuple(controls), "mismatches": mismatches}
+    update = {"controls": tuple(controls), "mismatches": _mismatches_again(case, family)}
     return stored.model_copy(update=update), differences
+
+
+def _threshold_for_controls(case: Case, family: Family, truths: Sequence[float | None]) -> str:
+    """Return the threshold by which controls' residuals are compared.
+
+    Of our truths where they depend on the processor: the prover's may not widen their own
+    tolerance.
+    """
+    stored = family.finding.threshold
+    if family.handling.way not in _BY_PROCESSOR:
+        return stored
+    ours = reached_threshold(
+        [None if truth is None else decimal_string(truth) for truth in truths],
+        case.exclusion.protocol,
+        family=family.handling.kind.family,
+        edit=family.handling.kind.edit,
+    )
+    return decimal_string_up(max(Fraction(stored), 2 * _OWN_ROUNDING * ours))
 
 
 def _raised(value: float) -> str:
@@ -277,13 +290,11 @@ def _raised(value: float) -> str:
     return decimal_string(0.0 if value == 0 else value * (1 + _RELATIVE) + _ABSOLUTE)
 
 
-def _mismatches_again(case: Case) -> tuple[Mismatch, ...]:
+def _mismatches_again(case: Case, family: Family) -> tuple[Mismatch, ...]:
     """Measure the mismatch allowance here and keep the larger of ours and theirs, way by way."""
-    stored = case.exclusion.controls
+    stored = family.controls
     limits = thresholds(stored, case.exclusion.protocol)
-    ours = measure_mismatches(
-        case.procedure, case.exhibit.observed.handling, limits.threshold, progress=Silent()
-    )
+    ours = measure_mismatches(case.procedure, family.handling, limits.threshold, progress=Silent())
     return tuple(
         max(theirs, mine, key=lambda m: residual(m.residual))
         for theirs, mine in zip(stored.mismatches, ours, strict=True)
@@ -291,8 +302,9 @@ def _mismatches_again(case: Case) -> tuple[Mismatch, ...]:
 
 
 def _exactly(case: Case, restarts: tuple[RestartRecord, ...]) -> bool:
+    """Tell whether the latent that is said to reach the unedited picture re-generates it here."""
     claimed = case.exclusion.finding.reached
-    if claimed is None:
+    if claimed is None or claimed.family is not None:
         return False
     run = [r.index for r in restarts if r.stop != "notRun"]
     if claimed.restart not in run:

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 
 from deniability.errors import InputError, ReplayError
-from deniability.evidence.calibrate import own_pictures
+from deniability.evidence.calibrate import control_observations, statistic_at, true_numbers
 from deniability.evidence.progress import Progress, Silent
-from deniability.evidence.replay.case import Case, open_case
+from deniability.evidence.replay.case import Case, Family, open_case
+from deniability.evidence.replay.found import FamilySearch, SearchReplay
 from deniability.generators.base import Generator
 from deniability.generators.entropy import latents_from_seed
+from deniability.inversion.edited import starts_for
 from deniability.inversion.engine import Engine
 from deniability.inversion.solution import Restart, Stop
-from deniability.inversion.starts import Starts
 from deniability.stats.binomial import (
-    decimal_down,
     decimal_up,
     detection_probability,
     hypergeometric_tail,
@@ -30,9 +30,10 @@ from deniability.stats.binomial import (
 from deniability.stats.sentence import model_cautions
 from deniability.stats.verdict import decide, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle
+from deniability.wire.edits import WORDS
 from deniability.wire.exclusion import Exclusion
 from deniability.wire.numbers import decimal_string
-from deniability.wire.roles import restart_seed
+from deniability.wire.roles import restart_seed, searched_as
 
 #: V2 fails if the verifier's search gets below the prover's residual by more than this factor, or
 #: low enough to change the finding ...
@@ -44,78 +45,21 @@ _PROBED = 32
 
 
 @dataclass(frozen=True)
-class SearchReplay:
-    """What V2 found.
+class _Fresh:
+    """Fresh controls of one family.
 
     Attributes:
-        prover_residual: the bundle's statistic.
-        best: the smallest residual that the verifier's search reached, None if none was finite.
-        restarts: that the verifier ran on the accused picture.
-        fresh: fresh controls.
-        extreme: those with a residual at least the accused's.
-        recovered: those found again.
-        probed, alone: fresh controls also searched for without the prover's encoder, and those
-            found so: what an independent search like this one can see.
-        detection: probability with which a hidden tail of size alpha would have shown.
-        pooled_bound: Clopper-Pearson bound over the bundle's and the fresh controls together.
-        enough: whether `fresh` is at least 3 / alpha.
+        residuals: that the search reached.
+        truths: residuals at the true numbers, where an edit is between: as low as there, the
+            search has found what there is. None for unedited outputs.
+        probed, alone: how many were searched for from prior draws alone as well, and found.
 
     """
 
-    prover_residual: str | None
-    best: float | None
-    restarts: int
-    fresh: int
-    extreme: int
-    recovered: int
+    residuals: list[str | None]
+    truths: list[str | None]
     probed: int
     alone: int
-    detection: Fraction
-    pooled_bound: Fraction
-    alpha: str
-
-    @property
-    def enough(self) -> bool:
-        """Whether there were as many fresh controls as a full check takes."""
-        return self.fresh * Fraction(self.alpha) >= 3
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Say what was checked, in sentences."""
-        found = "nothing finite" if self.best is None else f"{self.best:.5e}"
-        verdict = (
-            "This is a full check."
-            if self.enough
-            else f"A full check takes {-(-3 // Fraction(self.alpha))} fresh controls."
-        )
-        return (
-            f"{self.restarts} restarts on the accused picture, from the prover's seeds and from "
-            f"own prior draws, reached {found}; the bundle says {self.prover_residual}.",
-            f"Own prior draws alone, without the prover's encoder, found {self.alone} of "
-            f"{self.probed} fresh controls: that is how well they would have found the picture.",
-            f"{self.fresh} fresh controls by this verifier's randomness: {self.recovered} found "
-            f"again, {self.extreme} with a residual as large as the accused's; together with the "
-            f"bundle's the bound is {decimal_up(self.pooled_bound, 6)} (allowed {self.alpha}).",
-            f"A hidden tail of size {self.alpha} would have shown with probability "
-            f"{decimal_down(self.detection, 4)}. {verdict}",
-        )
-
-    def to_json(self) -> dict[str, object]:
-        """Return the same as JSON."""
-        return {
-            "level": "v2",
-            "restarts": self.restarts,
-            "best": None if self.best is None else decimal_string(self.best),
-            "proverResidual": self.prover_residual,
-            "freshControls": self.fresh,
-            "extreme": self.extreme,
-            "recovered": self.recovered,
-            "probedWithoutEncoder": self.probed,
-            "foundWithoutEncoder": self.alone,
-            "pooledUpperBound": decimal_up(self.pooled_bound, 6),
-            "detectionProbability": decimal_down(self.detection, 6),
-            "fullCheck": self.enough,
-        }
 
 
 def replay_search(
@@ -134,8 +78,8 @@ def replay_search(
         image: the accused file.
         generator: the model, loaded by the verifier.
         sidecar: the latents file written beside the bundle.
-        count: fresh controls, and restarts on the accused from each of prover and verifier
-            (no more than the protocol's).
+        count: fresh controls of each family of handling, and restarts on the accused from the
+            prover's seeds (no more than the protocol's).
         progress: is told what happens.
 
     Raises:
@@ -147,46 +91,68 @@ def replay_search(
         raise InputError("nothing to replay", where="--replay", expected="1 or more")
     report = progress or Silent()
     case = open_case(verified, image, generator, sidecar)
-    exclusion = case.exclusion
-    limits = thresholds(exclusion.controls, exclusion.protocol)
-    engine = case.procedure.engine(case.exhibit.observed.handling, limits.threshold)
-    alone = replace(engine, starts=Starts(generator, None))
-    best, restarts = _search_again(case, engine, alone, count, report)
-    fresh, probed, found_alone = _fresh_controls(case, engine, alone, count, report)
-    statistic = exclusion.finding.families[0].statistic
+    found: list[FamilySearch] = []
+    for family in case.families:
+        result = _searched(case, family, count, report)
+        _judge(case.exclusion, family, result)
+        found.append(result)
+    first, *handled = found
+    alpha = case.exclusion.protocol.alpha
+    return SearchReplay(
+        **vars(first),
+        detection=detection_probability(count, Fraction(alpha)),
+        alpha=alpha,
+        handled=tuple(handled),
+    )
+
+
+def _searched(case: Case, family: Family, count: int, report: Progress) -> FamilySearch:
+    """Search for the picture, and for fresh controls, of one family of handling."""
+    procedure, handling = case.procedure, family.handling
+    limits = thresholds(family.controls, procedure.protocol)
+    engine = procedure.engine(handling, limits.threshold)
+    alone = replace(engine, starts=starts_for(procedure.generator, None, handling))
+    best, restarts = _search_again(case, family, engine, alone, count, report)
+    fresh = _fresh_controls(case, family, engine, alone, count, report)
+    statistic = family.finding.statistic
     limit = residual(statistic)
-    extreme = sum((float("inf") if r is None else Fraction(r)) >= limit for r in fresh)
-    n, k = len(exclusion.controls.controls), exclusion.finding.families[0].k
-    reached = [r for r in fresh if r is not None and Fraction(r) <= limits.threshold]
-    result = SearchReplay(
+    extreme = sum(residual(r) >= limit for r in fresh.residuals)
+    reached = [
+        r
+        for r, truth in zip(fresh.residuals, fresh.truths, strict=True)
+        if r is not None and Fraction(r) <= max(limits.threshold, Fraction(truth or 0))
+    ]
+    n, k = len(family.controls.controls), family.finding.k
+    return FamilySearch(
+        family=family.name,
         prover_residual=statistic,
         best=best,
         restarts=restarts,
         fresh=count,
         extreme=extreme,
         recovered=len(reached),
-        probed=probed,
-        alone=found_alone,
-        detection=detection_probability(count, Fraction(exclusion.protocol.alpha)),
+        probed=fresh.probed,
+        alone=fresh.alone,
         pooled_bound=upper_bound(k + extreme, n + count),
-        alpha=exclusion.protocol.alpha,
     )
-    _judge(exclusion, result, n, k)
-    return result
 
 
 def _search_again(
-    case: Case, engine: Engine, alone: Engine, count: int, report: Progress
+    case: Case, family: Family, engine: Engine, alone: Engine, count: int, report: Progress
 ) -> tuple[float | None, int]:
     """Search from the prover's seeds and from prior draws by the verifier's own randomness.
 
     Of the prover's, `count` restarts; of the own ones, which owe nothing to the prover's encoder,
     always as many as the protocol has.
     """
-    exclusion, observations = case.exclusion, case.exhibit.observed.observations
-    count = min(count, exclusion.protocol.restarts)
-    picture, digest = exclusion.accused.file.sha256, exclusion.protocol.digest
-    report.phase("searching for the accused picture again", count + alone.restarts)
+    exclusion, searches = case.exclusion, case.exclusion.protocol.searches
+    count = min(count, searches)
+    digest = exclusion.protocol.digest
+    picture = searched_as(exclusion.accused.file.sha256, family.handling.kind)
+    report.phase(
+        f"searching for the accused picture again{_as(family)}",
+        count + searches,
+    )
     done = 0
 
     def on_restart(_: int, restart: Restart) -> None:
@@ -195,34 +161,39 @@ def _search_again(
         report.advance(done, best=restart.residual)
 
     (theirs,) = replace(engine, restarts=count).run(
-        observations,
+        family.observations,
         lambda _, index: restart_seed(exclusion.model, digest, picture, index),
         on_restart=on_restart,
     )
-    (ours,) = alone.run(observations, lambda *_: secrets.token_bytes(32), on_restart=on_restart)
+    (ours,) = replace(alone, restarts=searches).run(
+        family.observations, lambda *_: secrets.token_bytes(32), on_restart=on_restart
+    )
     found = [t.residual for t in (theirs, ours) if t.residual is not None]
     run = sum(r.stop is not Stop.NOT_RUN for t in (theirs, ours) for r in t.restarts)
     return min(found, default=None), run
 
 
 def _fresh_controls(
-    case: Case, engine: Engine, alone: Engine, count: int, report: Progress
-) -> tuple[list[str | None], int, int]:
-    """Draw and invert fresh controls with the system's randomness.
-
-    Returns their residuals; how many of them were searched for from prior draws alone as well; and
-    how many of those were found.
-    """
-    procedure, handling = case.procedure, case.exhibit.observed.handling
-    report.phase("inverting fresh controls", count)
+    case: Case, family: Family, engine: Engine, alone: Engine, count: int, report: Progress
+) -> _Fresh:
+    """Draw, handle and invert fresh controls with the system's randomness."""
+    procedure, handling = case.procedure, family.handling
+    report.phase(f"inverting fresh controls{_as(family)}", count)
     residuals: list[str | None] = []
+    truths: list[str | None] = []
     probed = found = 0
     for start in range(0, count, 256):
         size = min(256, count - start)
         seeds = [secrets.token_bytes(32) for _ in range(size)]
         spec = procedure.generator.spec
-        truths = torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
-        observations = handling.save(own_pictures(procedure, truths))
+        drawn = torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
+        observations = control_observations(procedure, handling, drawn, seeds)
+        if handling.kind.edit is None:
+            truths += [None] * size
+        else:
+            numbers = true_numbers(handling, drawn, seeds)
+            at_truths = statistic_at(procedure, handling, observations, numbers)
+            truths += [None if t is None else decimal_string(t) for t in at_truths]
         ended: set[int] = set()
 
         def on_restart(
@@ -238,60 +209,73 @@ def _fresh_controls(
             probed = min(size, _PROBED)
             again = alone.run(observations[:probed], lambda *_: secrets.token_bytes(32))
             found = sum(any(r.stop is Stop.REACHED for r in t.restarts) for t in again)
-    return residuals, probed, found
+    return _Fresh(residuals, truths, probed, found)
 
 
-def _judge(exclusion: Exclusion, result: SearchReplay, n: int, k: int) -> None:
+def _as(family: Family) -> str:
+    edit = family.handling.kind.edit
+    return "" if edit is None else f", {WORDS[edit]}"
+
+
+def _judge(exclusion: Exclusion, family: Family, result: FamilySearch) -> None:
+    """Refuse what a search of one family contradicts; each is judged as if it were the only one."""
     protocol, verdict = exclusion.protocol, exclusion.finding.verdict
     if verdict != "excluded":
         return  # nothing is denied, so there is nothing that a better search could overturn
     if result.best is not None:
-        _check_lower(exclusion, result.best)
-    share = Fraction(protocol.recall)
+        _check_lower(exclusion, family, result.best)
+    n, k = len(family.controls.controls), family.finding.k
+    field, share = f"finding.families.{family.number}", Fraction(protocol.recall)
     chance = hypergeometric_tail(result.extreme, result.fresh, k, n)
     if chance < _SIGNIFICANCE and result.extreme > 0:
         raise ReplayError(
             "fresh controls are harder than the bundle's: its controls' tail is not believable",
-            where="controls",
+            where=f"{family.prefix}controls",
             expected=f"about {k} of {n} at least as extreme",
             found=f"{result.extreme} of {result.fresh} (probability {decimal_up(chance, 6)})",
         )
     if not upper_bound_at_most(k + result.extreme, n + result.fresh, Fraction(protocol.alpha)):
         raise ReplayError(
             "with the fresh controls the bound is above what the protocol allows",
-            where="finding.families.0.upperBound",
+            where=f"{field}.upperBound",
             expected=f"at most {protocol.alpha}",
             found=decimal_up(result.pooled_bound, 6),
         )
     if upper_bound(result.recovered, result.fresh) < share:
         raise ReplayError(
             "the search finds too few fresh controls again",
-            where="finding.families.0.recovered",
+            where=f"{field}.recovered",
             expected=f"a share of {protocol.recall}",
             found=f"{result.recovered} of {result.fresh}",
         )
 
 
-def _check_lower(exclusion: Exclusion, best: float) -> None:
+def _check_lower(exclusion: Exclusion, family: Family, best: float) -> None:
     """Refuse if the finding does not hold with the residual that this search reached."""
-    claimed = residual(exclusion.finding.families[0].statistic)
-    first, *others = exclusion.restarts
+    claimed = residual(family.finding.statistic)
+    first, *others = family.restarts
     lowered = first.model_copy(update={"residual": decimal_string(best), "stop": "stalled"})
+    traces = [exclusion.restarts, *(one.restarts for one in exclusion.handled or ())]
+    traces[family.number] = (lowered, *others)
     finding = decide(
         protocol=exclusion.protocol,
         controls=exclusion.controls,
-        restarts=(lowered, *others),
+        restarts=traces[0],
         cautions=(
             *exclusion.accused.cautions,
             *model_cautions(exclusion.generator.format),
         ),
         model_digest=exclusion.model.digest,
         pixel_for_pixel=False,
+        handled=[
+            one.model_copy(update={"restarts": trace})
+            for one, trace in zip(exclusion.handled or (), traces[1:], strict=True)
+        ],
     )
     if finding.verdict != "excluded" or best < _CLEARLY_LOWER * claimed:
         raise ReplayError(
             "this search gets clearly lower on the accused picture than the bundle says",
-            where="finding.families.0.statistic",
-            expected=f"about {exclusion.finding.families[0].statistic}",
+            where=f"finding.families.{family.number}.statistic",
+            expected=f"about {family.finding.statistic}",
             found=f"{best:.5e}, with which the finding is {finding.verdict}",
         )

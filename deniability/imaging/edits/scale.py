@@ -111,13 +111,13 @@ class _ThereAndBack(Edit):
         return as_picture(between.resize(size, resample=_FILTERS[mode[3]]))
 
     def model(self, pictures: Tensor, parameters: Tensor) -> Tensor:
-        """Multiply by Pillow's matrices; it clips after each pass, columns first."""
+        """Multiply by Pillow's matrices; it clips between its passes, columns first."""
         places = self._place(parameters[:, 0]).tolist()
         rows, columns = (
             [matrix.to(pictures)[:, None] for matrix in self._matrices(axis, size, places)]
             for axis, size in ((0, self.height), (1, self.width))
         )
-        for down, across in zip(rows, columns, strict=True):  # there, and back
+        for down, across in zip(rows, columns, strict=True):
             pictures = (down @ (pictures @ across.transpose(-1, -2)).clamp(0, 1)).clamp(0, 1)
         return pictures
 

@@ -22,6 +22,7 @@ from deniability.imaging.edits.pillow import as_image, as_picture
 from deniability.imaging.normal import Float64Array
 
 _RESIZE, _TRANSFORM = -0.5, -1.0
+_MANY = 512  # places that a start is chosen from
 _HALF_STEP = 0.5 / 255
 
 
@@ -239,17 +240,33 @@ class Rotated(Warp):
         return self._border(2 + int(np.ceil(max(self.height, self.width) / 2 * np.sin(0.11))))
 
 
-class CutOut(Warp):
-    """A part of the output, at its own scale, from anywhere in it."""
+class _Placed(Warp):
+    """A place on the grid of pixels, given by how much room there is along each axis."""
 
     parameters: ClassVar[int] = 2
 
     def sample(self, seed: bytes) -> Float64Array:
-        """Draw a place on the grid of pixels."""
-        drawn = super().sample(seed)
-        room = np.array([self.width - self.file_width, self.height - self.file_height])
+        """Draw a place on the grid."""
+        place: Float64Array = self._on_grid(super().sample(seed)[None])[0]
+        return place
+
+    def candidates(self, drawn: Float64Array) -> Float64Array:
+        """Return every place of the grid if they are few, else draws on it."""
+        across, down = self._room()
+        if (across + 1) * (down + 1) > _MANY:
+            return self._on_grid(drawn)
+        axes = [np.linspace(-1, 1, n + 1) if n else np.zeros(1) for n in (across, down)]
+        places: Float64Array = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        return places
+
+    def _on_grid(self, drawn: Float64Array) -> Float64Array:
+        room = np.array(self._room(), dtype=np.float64)
         chosen = np.minimum(np.floor((drawn + 1) / 2 * (room + 1)), room)
-        return np.where(room > 0, 2 * chosen / np.maximum(room, 1) - 1, 0.0)
+        return np.asarray(np.where(room > 0, 2 * chosen / np.maximum(room, 1) - 1, 0.0))
+
+    def _room(self) -> tuple[int, int]:
+        """Return by how many columns and rows file and output differ."""
+        return abs(self.width - self.file_width), abs(self.height - self.file_height)
 
     def matrix(self, parameters: Tensor) -> Tensor:
         """Return the translation."""
@@ -259,28 +276,16 @@ class CutOut(Warp):
         return _affine(one, zero, dx, zero, one, dy)
 
 
-class Framed(Warp):
-    """The output with a border of one colour around it, as much on both sides or not."""
+class CutOut(_Placed):
+    """A part of the output, at its own scale, from anywhere in it."""
 
-    parameters: ClassVar[int] = 2
 
-    def sample(self, seed: bytes) -> Float64Array:
-        """Draw a place on the grid of pixels."""
-        drawn = super().sample(seed)
-        room = np.array([self.file_width - self.width, self.file_height - self.height])
-        chosen = np.minimum(np.floor((drawn + 1) / 2 * (room + 1)), room)
-        return np.where(room > 0, 2 * chosen / np.maximum(room, 1) - 1, 0.0)
-
-    def matrix(self, parameters: Tensor) -> Tensor:
-        """Return the translation."""
-        dx = parameters[:, 0] * (self.file_width - self.width) / 2
-        dy = parameters[:, 1] * (self.file_height - self.height) / 2
-        one, zero = torch.ones_like(dx), torch.zeros_like(dx)
-        return _affine(one, zero, dx, zero, one, dy)
+class Framed(_Placed):
+    """The output with a border around it, as much on both sides or not."""
 
     def visible(self) -> npt.NDArray[np.bool_]:
         """Only what every place shows of the output; of the border nothing is known."""
         seen = np.zeros((self.file_height, self.file_width), dtype=np.bool_)
-        rows, columns = self.file_height - self.height, self.file_width - self.width
+        columns, rows = self._room()
         seen[rows : self.file_height - rows, columns : self.file_width - columns] = True
         return seen
