@@ -3,13 +3,15 @@
     python benchmarks/growth.py
 
 Restarts × 10 on a picture that no restart can find; latent × 4 and picture × 4 on a seeded,
-untrained transposed-convolution network. For the overhead, the same batch of starts takes the same
+untrained transposed-convolution network; the same search on one worker and on two, each a process
+of one thread. For the overhead, the same batch of starts takes the same
 number of steps once by hand and once in `Engine.run`, by turns; the least CPU time of
 each counts.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from setting import (
     write,
 )
 from torch import Tensor, nn
+from workers import Workers, by_workers
 
 from deniability.crypto.digest import FileDigest
 from deniability.evidence.register import standard_kind
@@ -117,6 +120,27 @@ def growth(builtin: Generator, restarts: int, steps: int) -> list[Point]:
     return points
 
 
+def spread(builtin: Generator, counts: list[int], pictures: int, rounds: int) -> list[Workers]:
+    """Search foreign pictures on clusters of these numbers of workers."""
+    handling = build_handling(standard_kind(builtin.spec), device=builtin.device)
+    engine = fixed_steps(builtin, handling, Starts(builtin, None), 1, 10)
+    targets = foreign(builtin, handling, pictures)
+    return by_workers("builtin", engine, targets, start_seed("benchmark-growth"), counts, rounds)
+
+
+def workers_table(measured: list[Workers]) -> str:
+    """Format what workers took; the ratio is to the first row."""
+    heads = ("workers", "seconds", "speed", "load average", "same bits")
+    return table(
+        heads,
+        [
+            (w.workers, f"{w.seconds:.2f}", f"× {measured[0].seconds / w.seconds:.2f}",
+             f"{w.load:.1f}", "yes" if w.same else "no")
+            for w in measured
+        ],
+    )  # fmt: skip
+
+
 def bare_loop(
     engine: Engine, targets: Observations, latents: Tensor, steps: int
 ) -> tuple[float, Tensor]:
@@ -183,6 +207,8 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=48)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--workers-pictures", type=int, default=512)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     settings = list(load_settings(options))
@@ -218,7 +244,16 @@ def main() -> None:
         f"{options.rounds} rounds.\n\n"
         + table(("generator", "batch", "steps", "bare s", "engine s", "overhead"), lines)
     )
-    data = {"points": [vars(p) | {"cost": vars(p.cost)} for p in points], "overhead": added}
+    measured = spread(builtin, options.workers, options.workers_pictures, options.rounds)
+    if measured:
+        text += (
+            f"\n\n## Workers\n\n{options.workers_pictures} pictures, one restart of 10 steps each, "
+            "on a local Ray cluster; a worker is a process with one thread, and the process that "
+            f"asks takes its share of the same {os.cpu_count()} cores. Least of "
+            f"{options.rounds} rounds.\n\n{workers_table(measured)}"
+        )
+    data = {"points": [vars(p) | {"cost": vars(p.cost)} for p in points], "overhead": added,
+            "workers": [vars(w) for w in measured]}  # fmt: skip
     write(options.out, "growth-cpu", text, data)
     plot(points, options.out / "growth-cpu.png")
 

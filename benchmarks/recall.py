@@ -1,154 +1,122 @@
 """Recall over restarts: what share of own outputs is found exactly with 1, 2, 4, 8, … of them.
 
-    python benchmarks/recall.py                        # both generators, both kinds of starts
+    python benchmarks/recall.py                        # two generators, both kinds of starts
+    python benchmarks/recall.py --generator vae --keep # put one more beside what was measured
+    python benchmarks/recall.py --keep --targets 0 --prior-targets 0   # write them anew, run none
 
 A target's restarts run in index order up to the first that finds it, so one run with the largest
-number gives the whole curve.
+number gives the whole curve. Targets are searched in blocks, and blocks in order, until all are
+done or the time is up: which targets count does not depend on how any of them ended.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
+import zoo
 from counting import Cost, counted
-from setting import Setting, common_options, load_settings, machine, start_seed, table, write
+from recall_report import Curve, plot, report
+from setting import Setting, common_options, load_settings, machine, start_seed, write
 
 from deniability.imaging.handling import Observations
 from deniability.inversion.engine import Engine
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solution import Stop
 from deniability.inversion.starts import Starts
-from deniability.stats.binomial import upper_bound
-
-plt.switch_backend("agg")
 
 
-@dataclass(frozen=True)
-class Curve:
-    """After how many restarts each target was found; None for those that were not."""
+def search(
+    engine: Engine, targets: Observations, block: int, limit: float
+) -> tuple[list[int | None], Cost]:
+    """Search block after block; return which restart found each target, and what it took."""
+    needed: list[int | None] = []
+    total = Cost()
+    seed = start_seed("benchmark-recall")
+    while len(needed) < len(targets) and total.seconds < limit:
+        first = len(needed)
+        part = targets[first : first + block]
+        with counted(engine.generator) as cost:
+            traces = engine.run(part, lambda i, j, first=first: seed(first + i, j))
+        needed += [
+            next((r.index + 1 for r in trace.restarts if r.stop is Stop.REACHED), None)
+            for trace in traces
+        ]
+        for name in ("forwards", "tangents", "primals", "seconds", "cpu_seconds"):
+            setattr(total, name, getattr(total, name) + getattr(cost, name))
+        print(f"{len(needed)} of {len(targets)} in {total.seconds:.0f} s, not found "
+              f"{needed.count(None)}", flush=True)  # fmt: skip
+    return needed, total
 
-    generator: str
-    start: str
-    restarts: int
-    needed: list[int | None]
-    cost: Cost
 
-    def found(self, restarts: int) -> int:
-        """How many targets the first `restarts` restarts find."""
-        return sum(n is not None and n <= restarts for n in self.needed)
-
-    def steps(self) -> list[int]:
-        """1, 2, 4, … up to the number that was run."""
-        powers = [2**k for k in range(20) if 2**k < self.restarts]
-        return [*powers, self.restarts]
-
-
-def curve(setting: Setting, targets: Observations, restarts: int, *, encoder: bool) -> Curve:
+def curve(setting: Setting, options: Namespace, *, encoder: bool) -> Curve:
     """Search every target until it is found or the restarts are used up."""
     engine = Engine(
         generator=setting.generator,
         handling=setting.handling,
         solver=LevenbergMarquardt(setting.protocol.iterations),
         starts=Starts(setting.generator, setting.encoder if encoder else None),
-        restarts=restarts,
+        restarts=options.restarts,
         threshold=setting.resolution,
         resolution=setting.resolution,
     )
-    with counted(setting.generator) as cost:
-        traces = engine.run(targets, start_seed("benchmark-recall"))
-    needed = [
-        next((r.index + 1 for r in trace.restarts if r.stop is Stop.REACHED), None)
-        for trace in traces
-    ]
-    return Curve(setting.name, "encoder" if encoder else "prior", restarts, needed, cost)
+    count = options.targets if encoder else options.prior_targets
+    targets = setting.targets(count, "benchmark-recall")
+    needed, cost = search(engine, targets, options.block, options.seconds)
+    return Curve(
+        generator=setting.name,
+        start="encoder" if encoder else "prior",
+        dimension=setting.generator.dimension,
+        restarts=options.restarts,
+        count=len(needed),
+        later={str(i): n for i, n in enumerate(needed) if n != 1},
+        seconds=cost.seconds,
+        cpu_seconds=cost.cpu_seconds,
+        equivalents=cost.equivalents,
+        encoder_outputs=setting.training.outputs,
+        encoder_seconds=setting.training.seconds,
+        machine=machine(options.device),
+    )
 
 
-def rows_of(one: Curve) -> list[list[str]]:
-    """Format a curve: recall, and the 95 % upper bound on the share that is missed."""
-    total = len(one.needed)
-    lines = []
-    for restarts in one.steps():
-        found = one.found(restarts)
-        missed = float(upper_bound(total - found, total))
-        lines.append(
-            [
-                one.start,
-                str(restarts),
-                f"{found} of {total}",
-                f"{found / total:.1%}",
-                f"{missed:.1%}",
-            ]
-        )
-    return lines
-
-
-def plot(curves: list[Curve], path: Path) -> None:
-    """Draw the share still missing over restarts, both axes logarithmic."""
-    figure, axes = plt.subplots(figsize=(6.4, 4.2))
-    names = list(dict.fromkeys(c.generator for c in curves))
-    for one in curves:
-        total, steps = len(one.needed), one.steps()
-        missing = [1 - one.found(n) / total for n in steps]
-        # None missing cannot be drawn on a log axis: it stands at half a target, hollow.
-        shown = [m or 0.5 / total for m in missing]
-        style = {"color": f"C{names.index(one.generator)}"}
-        style["linestyle"] = "-" if one.start == "encoder" else "--"
-        axes.plot(steps, shown, label=f"{one.generator}, from the {one.start} (n {total})", **style)
-        for x, y, m in zip(steps, shown, missing, strict=True):
-            axes.plot(x, y, "o", color=style["color"], fillstyle="full" if m else "none")
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    ticks = sorted({n for one in curves for n in one.steps()})
-    axes.set_xticks(ticks, [str(n) for n in ticks])
-    axes.set_xlabel("restarts")
-    axes.set_ylabel("share of own outputs not found")
-    axes.set_title("hollow: none missing", fontsize=9)
-    axes.grid(visible=True, which="both", alpha=0.2)
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+def kept(path: Path, replaced: list[Curve]) -> list[Curve]:
+    """Read the curves of earlier runs whose generator and start were not measured anew."""
+    if not path.exists():
+        return []
+    again = {(c.generator, c.start) for c in replaced}
+    earlier = [Curve(**entry) for entry in json.loads(path.read_text())]
+    return [c for c in earlier if (c.generator, c.start) not in again]
 
 
 def main() -> None:
-    """Measure the curves and write a table, the numbers and a plot."""
+    """Measure the curves; write a table, the numbers and a plot after each generator."""
     parser = common_options(__doc__.splitlines()[0])
+    parser.add_argument("--targets", type=int, default=128, help="searched from the encoder")
+    parser.add_argument("--prior-targets", type=int, default=8, help="... without an encoder")
+    parser.add_argument("--restarts", type=int, default=16)
+    parser.add_argument("--block", type=int, default=128, help="targets in one run of the engine")
     parser.add_argument(
-        "--small", type=int, default=256, help="targets on generators of at most 64 latent numbers"
+        "--seconds", type=float, default=float("inf"), help="no block begins after so many"
     )
-    parser.add_argument("--large", type=int, default=32, help="targets on the others")
-    parser.add_argument("--large-prior", type=int, default=8, help="... without an encoder")
-    parser.add_argument("--restarts", type=int, default=32)
-    parser.add_argument("--restarts-large-prior", type=int, default=8)
+    parser.add_argument(
+        "--keep", action="store_true", help="replace only what is measured in the old results"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    curves, text = [], f"# Recall over restarts\n\n{machine(options.device)}.\n"
-    heads = ("start", "restarts", "found exactly", "recall", "missed, 95 % upper bound")
+    stem = f"recall-{torch.device(options.device).type}"
+    path = options.out / f"{stem}.json"
+    order = ["builtin", "face-dcgan", *zoo.ZOO]
+    measured: list[Curve] = []
     for setting in load_settings(options):
-        large = setting.generator.dimension > 64  # a Jacobian costs that many forward passes
-        targets = setting.targets(options.large if large else options.small, "benchmark-recall")
-        few = targets[0 : options.large_prior] if large else targets
-        limit = options.restarts_large_prior if large else options.restarts
-        both = [
-            curve(setting, targets, options.restarts, encoder=True),
-            curve(setting, few, limit, encoder=False),
-        ]
-        curves += both
-        lines = [line for one in both for line in rows_of(one)]
-        spent = "; ".join(
-            f"from the {c.start} {c.cost.equivalents / len(c.needed):,.0f} forward-equivalents and "
-            f"{c.cost.seconds / len(c.needed):.2f} s per picture" for c in both
-        )  # fmt: skip
-        text += (
-            f"\n## {setting.name}\n\nEncoder trained on {setting.training.outputs:,} outputs. "
-            f"Spent: {spent}.\n\n{table(heads, lines)}\n"
-        )
-    data = [vars(c) | {"cost": vars(c.cost)} for c in curves]
-    write(options.out, f"recall-{torch.device(options.device).type}", text.rstrip(), data)
-    plot(curves, options.out / f"recall-{torch.device(options.device).type}.png")
+        counts = {True: options.targets, False: options.prior_targets}
+        measured += [curve(setting, options, encoder=e) for e, n in counts.items() if n]
+        keep = kept(path, measured) if options.keep else []
+        curves = sorted([*keep, *measured], key=lambda c: (order.index(c.generator), c.start))
+        write(options.out, stem, report(curves), [asdict(c) for c in curves])
+        plot(curves, options.out / f"{stem}.png")
 
 
 if __name__ == "__main__":

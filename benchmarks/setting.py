@@ -137,6 +137,8 @@ def load_setting(name: str, outputs: int, device: torch.device | str = "cpu") ->
 
         source = face_dcgan.fetch(CACHE / "faces")
     generator = load_generator(source, device=torch.device(device))
+    if name in zoo.CONTIGUOUS:
+        generator.module.to(memory_format=torch.contiguous_format)
     protocol = preset("pristine-standard-v1").model_copy(update={"encoder_outputs": outputs})
     model = describe_model(generator)
     encoder, training = _trained(name, generator, model, protocol)

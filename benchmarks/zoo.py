@@ -1,11 +1,12 @@
-"""Three more generators of other kinds, trained here in a minute or two each, seeds fixed.
+"""Four more generators of other kinds, trained here in some minutes each, seeds fixed.
 
     python benchmarks/zoo.py                           # train what is not in the cache
 
-An MLP GAN and a VAE decoder on Fashion-MNIST (Debian's package `dataset-fashion-mnist`, labels not
-used), and a StyleGAN2-style network with seeded weights. Each is kept as a state dict with its
-`generator.toml`, and is loaded the way that `deny` loads any other. Training draws follow from the
-seed; another torch release or CPU gives other weights.
+An MLP GAN, a VAE decoder and the decoder of a latent diffusion model on Fashion-MNIST (Debian's
+package `dataset-fashion-mnist`, labels not used), and a StyleGAN2-style network with seeded
+weights. Each is kept as a state dict with its `generator.toml`, and is loaded the way that `deny`
+loads any other. Training draws follow from the seed; another torch release or CPU gives other
+weights.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import diffusion
 import stylegan2
 import torch
 import zoo_networks as networks
@@ -101,6 +103,16 @@ def train_vae(data: Tensor, steps: int = 2500) -> nn.Module:
     return decoder
 
 
+def train_diffusion(data: Tensor, steps: int = 1500) -> nn.Module:
+    """Minimise the squared error, with the latents held to a normal prior weakly."""
+    whole = diffusion.autoencoder()
+    data = diffusion.padded(data)
+    optimiser = torch.optim.Adam(whole.parameters())
+    for factor, real in batches(data, steps, 32):
+        _step(optimiser, diffusion.squared_error(whole, real), 2e-3 * factor)
+    return diffusion.scaled(whole.eval(), (real for _, real in batches(data, 16, 128)))
+
+
 def seeded_stylegan2(_: Tensor) -> nn.Module:
     """Draw the weights; nothing is trained."""
     return stylegan2.network()
@@ -110,8 +122,12 @@ def seeded_stylegan2(_: Tensor) -> nn.Module:
 ZOO: dict[str, tuple[Callable[[Tensor], nn.Module], list[int], list[int], int, str]] = {
     "mlp-gan": (train_mlp_gan, [32], [1, 28, 28], -1, "zoo_networks:mlp_gan"),
     "vae": (train_vae, [16], [1, 28, 28], 0, "zoo_networks:vae"),
+    "diffusion": (train_diffusion, [*diffusion.LATENT], [1, 32, 32], -1, "diffusion:decoder"),
     "stylegan2": (seeded_stylegan2, [512], [3, 64, 64], -1, "stylegan2:network"),
 }
+
+#: Must not be laid out channels-last: group norm's forward mode takes views of what it gets.
+CONTIGUOUS = {"diffusion"}
 
 
 def fetch(name: str, folder: Path = FOLDER) -> Path:

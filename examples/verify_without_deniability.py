@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 EXCLUSION = "urn:deniability:exclusion/v1"
+ATTRIBUTION = "urn:deniability:attribution/v1"
 CHAIN_TYPE = "urn:deniability:chain/v1"
 BINDING_TYPE = "urn:deniability:binding/v1"
 ENGINE = "1"
@@ -88,9 +89,8 @@ EDITS = {
     "cut-out": "cut to this file's size",
     "framed": "framed to this file's size",
 }
+MOVING = {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
 RESIZED = {"resized-nearest", "resized-bilinear", "resized-bicubic", "resized-lanczos"}
-#: Not applied to sides of less than 16 pixels.
-NOT_SMALL = {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
 OTHER_SIZE = {*RESIZED, "cut-out", "framed"}
 LOSSLESS_WAYS = (
     "other-rounding",
@@ -192,6 +192,7 @@ HEX = re.compile(r"[0-9a-f]{64}")
 DECIMAL = re.compile(r"0|[1-9]\.[0-9]{5}e(\+[0-9]{2}|-(0[1-9]|[1-9][0-9]))")
 PLAIN = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?")
 TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]{1,2000}")
+LONG = re.compile(TEXT.pattern.replace("2000", "8000"))
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 COUNT = range(2**53)
@@ -424,6 +425,23 @@ BINDING = {
     )
 }
 BINDING_STATEMENT = STATEMENT | {"predicateType": {BINDING_TYPE}, "predicate": BINDING}
+ATTRIBUTION_PREDICATE = {
+    "finding": {
+        "verdict": {"attributed", "none-of-these", "several", "inconclusive"},
+        "sentence": LONG,
+        "reached": [HEX, 0, 64],
+        "excluded": [HEX, 0, 64],
+        "inconclusive": [HEX, 0, 64],
+    },
+    "scope": [TEXT],
+    "picture": FILE,
+    "candidates": [PREDICATE, 2, 64],
+    "createdAt": TIME,
+}
+ATTRIBUTION_STATEMENT = STATEMENT | {
+    "predicateType": {ATTRIBUTION},
+    "predicate": ATTRIBUTION_PREDICATE,
+}
 CHAIN_STATEMENT = STATEMENT | {"predicateType": {CHAIN_TYPE}, "predicate": CHAIN}
 BUNDLE = {
     "mediaType": {"application/vnd.dev.sigstore.bundle.v0.3+json"},
@@ -580,15 +598,18 @@ def open_envelope(raw: bytes, keys: dict[str, Any]) -> tuple[bytes, Any]:
 def open_statement(payload: bytes) -> tuple[list[Any], dict[str, Any]]:
     """Return subjects and predicate (step 5)."""
     statement = parse(payload, "statement", "the payload")
-    check_form(statement, STATEMENT, "statement", "statement")
+    several = isinstance(statement, dict) and statement.get("predicateType") == ATTRIBUTION
+    form = ATTRIBUTION_STATEMENT if several else STATEMENT
+    check_form(statement, form, "statement", "statement")
     predicate = statement["predicate"]
-    check_kind(predicate["accused"]["kind"])
-    for family in families(predicate):
-        check_kind(family["controls"]["kind"])
-    check_generator(predicate["generator"])
-    protocol, edits = predicate["protocol"], predicate["protocol"].get("edits", [])
-    holds = searches(protocol) >= protocol["restarts"] and len(set(edits)) == len(edits)
-    require(holds, "statement", "protocol: accusedRestarts or edits")
+    for exclusion in predicate["candidates"] if several else [predicate]:
+        check_kind(exclusion["accused"]["kind"])
+        for family in families(exclusion):
+            check_kind(family["controls"]["kind"])
+        check_generator(exclusion["generator"])
+        protocol, edits = exclusion["protocol"], exclusion["protocol"].get("edits", [])
+        holds = searches(protocol) >= protocol["restarts"] and len(set(edits)) == len(edits)
+        require(holds, "statement", "protocol: accusedRestarts or edits")
     return statement["subject"], predicate
 
 
@@ -676,7 +697,8 @@ def applies(name: str, predicate: dict[str, Any]) -> bool:
     if gray and (name in {"colour", "palette"} or name.startswith("jpeg-420")):
         return False
     if name not in OTHER_SIZE:
-        return model == file and (name not in NOT_SMALL or min(model) >= 16)
+        large = name not in MOVING or min(model) >= 16
+        return model == file and large
     shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
     least, most = Fraction(0), Fraction(10**6)
     if name == "cut-out":
@@ -989,23 +1011,26 @@ def scope(
     ]
 
 
+WORDS = {
+    "lossless": (
+        "an unmodified output",
+        "edited outputs, and outputs compressed with loss before this file was saved, were not "
+        "examined",
+    ),
+    "jpeg": (
+        "an unmodified, once JPEG-saved, output",
+        "edited outputs, outputs saved as JPEG more than once, and outputs saved by another "
+        "encoder than libjpeg or libjpeg-turbo with default settings, were not examined",
+    ),
+}
+
+
 def sentence(
     predicate: dict[str, Any], verdict: str, exact: bool, failed: list[str], edit: str | None
 ) -> str:
     """Return the sentence of section 6; with an edit through which the picture was reached."""
     model, protocol = f"the model sha256:{predicate['model']['digest']}", predicate["protocol"]
-    output, not_examined = {
-        "lossless": (
-            "an unmodified output",
-            "edited outputs, and outputs compressed with loss before this file was saved, were not "
-            "examined",
-        ),
-        "jpeg": (
-            "an unmodified, once JPEG-saved, output",
-            "edited outputs, outputs saved as JPEG more than once, and outputs saved by another "
-            "encoder than libjpeg or libjpeg-turbo with default settings, were not examined",
-        ),
-    }[predicate["accused"]["kind"]["family"]]
+    output, not_examined = WORDS[predicate["accused"]["kind"]["family"]]
     handled, each = handled_output(predicate), ""
     if handled is not None:
         output, each = f"an {handled}", " for each of these ways"
@@ -1421,10 +1446,123 @@ def check_binding(predicate: dict[str, Any], keys: dict[str, Any]) -> None:
     require(same, "commitment", "the binding is of another model")
 
 
-def verify(raw: bytes, keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the predicate of a bundle that holds (steps 1 to 14)."""
-    payload, signer = open_envelope(raw, keys)
-    subject, predicate = open_statement(payload)
+# --- section 20: several models
+
+ATTRIBUTION_SCOPE = [
+    "Examined were the models listed, by digest, and no others: whatever the verdict, the picture "
+    "may be by a model that is not listed, and nothing shows which others the signer examined.",
+    "A latent that is shown makes nobody the author: a model that is expressive enough reaches "
+    "pictures that it never made, and a copy of a model reaches what the model does.",
+    "The error rate is of each model by itself: whichever of them it is, at most that share of its "
+    "own randomly drawn, unedited outputs would be excluded.",
+    "What is and is not covered of each model is said in the scope of its own finding.",
+]
+HEADS = {
+    "attributed": "Attributed",
+    "none-of-these": "None of these",
+    "several": "Several, which cannot be told apart",
+    "inconclusive": "Inconclusive",
+}
+
+
+def attribute(candidates: list[dict[str, Any]]) -> dict[str, Any]:
+    """Compute the finding of an attribution from those of its candidates."""
+    found: dict[str, list[dict[str, Any]]] = {
+        verdict: [c for c in candidates if c["finding"]["verdict"] == verdict]
+        for verdict in ("reached", "excluded", "inconclusive")
+    }
+    if len(found["reached"]) > 1:
+        verdict = "several"
+    elif found["inconclusive"]:
+        verdict = "inconclusive"
+    else:
+        verdict = "attributed" if found["reached"] else "none-of-these"
+
+    def names(of: str) -> str:
+        digests = ", ".join(f"sha256:{c['model']['digest']}" for c in found[of])
+        return f"the model{'s' if len(found[of]) > 1 else ''} {digests}"
+
+    families = {c["accused"]["kind"]["family"] for c in candidates}
+    words = [WORDS[family] for family in ("lossless", "jpeg") if family in families]
+    output, clauses = " or ".join(output for output, _ in words), []
+    if len(found["reached"]) == 1:
+        exact = found["reached"][0]["finding"]["reached"]["pixelForPixel"]
+        exactly = "pixel for pixel" if exact else "to within rounding"
+        clauses.append(
+            f"a latent of {names('reached')} is shown whose output is the accused picture {exactly}"
+        )
+    elif found["reached"]:
+        clauses.append(
+            f"latents of {names('reached')} are shown whose outputs are the accused picture"
+        )
+    if found["excluded"]:
+        protocols = [c["protocol"] for c in found["excluded"]]
+        alpha = max((p["alpha"] for p in protocols), key=Fraction)
+        confidence = min((p["confidence"] for p in protocols), key=Fraction)
+        clauses.append(
+            f"the accused picture is not {output} of {names('excluded')}, at an error rate of at "
+            f"most {alpha} for each (with {confidence} confidence over its controls)"
+        )
+    if found["inconclusive"]:
+        clauses.append(
+            f"whether the accused picture is {output} of {names('inconclusive')} was not decided"
+        )
+    clauses += ["models that are not listed were not examined", *(rest for _, rest in words)]
+    return {
+        "verdict": verdict,
+        "sentence": f"{HEADS[verdict]} ({len(candidates)} models examined): {'; '.join(clauses)}.",
+        **{of: [c["model"]["digest"] for c in found[of]] for of in found},
+    }
+
+
+def check_attribution(
+    subject: list[Any], predicate: dict[str, Any], signer: Any, keys: dict[str, Any]
+) -> None:
+    """Check several exclusions, and what follows from them (section 20, steps 2 to 6)."""
+    candidates = predicate["candidates"]
+    digests = [c["model"]["digest"] for c in candidates]
+    require(digests == sorted(set(digests)), "commitment", "candidates: order of model.digest")
+    for part, name in (("model", "weights"), ("registration", "payload")):
+        values = {c[part][name] for c in candidates}
+        require(len(values) == len(candidates), "commitment", f"candidates: {part}.{name} twice")
+    first = candidates[0]["accused"]
+    for candidate in candidates:
+        accused = candidate["accused"]
+        same = accused["file"] == predicate["picture"]
+        for name in ("format", "width", "height", "pixels"):
+            same = same and accused[name] == first[name]
+        require(same, "commitment", "the candidates are not about one picture")
+    for index, candidate in enumerate(candidates):
+        try:
+            check_exclusion(subject, candidate, signer, keys)
+        except RefusedError as refused:
+            refuse(refused.stage, f"candidates.{index}: {refused}")
+    links = [chain_links(c) for c in candidates]
+    longest = max(links, key=len)
+    for found in links:
+        holds = longest[: len(found)] == found
+        require(holds, "commitment", "the chains of the candidates are not one")
+    require(predicate["scope"] == ATTRIBUTION_SCOPE, "commitment", "scope")
+    computed, stated = attribute(candidates), predicate["finding"]
+    for name in computed:
+        same = computed[name] == stated[name]
+        require(same, "statistics", f"finding.{name} does not follow from the candidates")
+
+
+def chain_links(predicate: dict[str, Any]) -> list[Any]:
+    """Return the links of a chain that was checked; none without one."""
+    if "chain" not in predicate["registration"]:
+        return []
+    bundle = json.loads(base64.b64decode(predicate["registration"]["chain"]))
+    payload = base64.b64decode(bundle["dsseEnvelope"]["payload"])
+    links: list[Any] = json.loads(payload)["predicate"]["links"]
+    return links
+
+
+def check_exclusion(
+    subject: list[Any], predicate: dict[str, Any], signer: Any, keys: dict[str, Any]
+) -> None:
+    """Check an exclusion (steps 6 to 14)."""
     check_subject(subject, predicate)
     check_model(predicate["model"])
     check_protocol(predicate)
@@ -1436,6 +1574,16 @@ def verify(raw: bytes, keys: dict[str, Any]) -> dict[str, Any]:
     check_beacon(predicate)
     check_chain(predicate, signer)
     check_binding(predicate, keys)
+
+
+def verify(raw: bytes, keys: dict[str, Any]) -> dict[str, Any]:
+    """Return the predicate of a bundle or attribution that holds (steps 1 to 14)."""
+    payload, signer = open_envelope(raw, keys)
+    subject, predicate = open_statement(payload)
+    if "candidates" in predicate:
+        check_attribution(subject, predicate, signer, keys)
+    else:
+        check_exclusion(subject, predicate, signer, keys)
     return predicate
 
 
@@ -1477,10 +1625,11 @@ def main(arguments: list[str] | None = None) -> int:
     print("timestamps, if there are any, were not checked and date nothing here")
     if "narrowed" in predicate:
         print("the search was narrowed to", *predicate["narrowed"], "by whoever made it")
-    if "binding" in predicate:
+    if any("binding" in examined for examined in predicate.get("candidates", [predicate])):
         print("a binding is cited; who answers for where its pictures came from was not judged")
     print(predicate["finding"]["sentence"])
-    print(f"sha256 of the accused file: {predicate['accused']['file']['sha256']}")
+    file = predicate["picture"] if "picture" in predicate else predicate["accused"]["file"]
+    print(f"sha256 of the accused file: {file['sha256']}")
     return 0
 
 

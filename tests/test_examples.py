@@ -29,6 +29,14 @@ def test_a_class_conditional_generator(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_which_of_two_models(tmp_path, capsys):
+    findings = example("attribution").main(tmp_path)
+    assert findings["twins"].verdict == "attributed"
+    assert findings["photo"].verdict == "none-of-these"
+    assert capsys.readouterr().out.startswith("twins.png: Attributed (2 models examined): ")
+
+
+@pytest.mark.slow
 def test_a_generator_of_several_inputs(tmp_path, capsys):
     verified = example("several_latents").main(tmp_path)
     assert verified.exclusion.finding.verdict == "reached"

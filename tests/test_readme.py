@@ -14,6 +14,7 @@ import typer
 from deniability import errors
 from deniability.cli import failure, verification
 from deniability.cli.app import make_app
+from deniability.cli.attribute import ATTRIBUTION_CODES
 from deniability.cli.prove import VERDICT_CODES
 from deniability.generators.options import parse_config
 from deniability.report.wording import CAVEATS, numbers
@@ -186,6 +187,13 @@ def test_the_exit_codes_are_those_of_the_program():
         assert f"prove: {verdict}" in rows[code]
     assert rows[errors.VerificationError.exit_code] == "verification failed"
     assert rows[errors.UncheckedError.exit_code].startswith("could not be checked")
+
+
+def test_the_exit_codes_of_attribute_are_those_of_the_program():
+    rows = {int(code): meaning for code, meaning in table("code")}
+    for verdict, code in ATTRIBUTION_CODES.items():
+        assert verdict in rows[code].split("attribute: ")[1]
+        assert f"`{verdict}`" in TEXT
 
 
 def test_the_levels_are_those_of_the_program():

@@ -23,6 +23,7 @@ COMMANDS = {
     "timestamp": ("timestamp", "timestamp"),
     "chain": ("chain", "chain"),
     "prove": ("prove", "prove"),
+    "attribute": ("attribute", "attribute"),
     "bind": ("bind", "bind"),
     "verify": ("verify", "verify"),
     "withdraw": ("withdraw", "withdraw"),

@@ -137,30 +137,36 @@ class Stamping:
             also: whom else to trust, for a binding that it cites.
 
         """
-        from deniability.errors import DeniabilityError, UncheckedError  # noqa: PLC0415
-        from deniability.evidence.timestamp import add_timestamps  # noqa: PLC0415
         from deniability.verify.bundle import verify_bundle  # noqa: PLC0415
         from deniability.verify.parse import MAX_BUNDLE_BYTES  # noqa: PLC0415
         from deniability.verify.trust import TrustPolicy  # noqa: PLC0415
         from deniability.wire.files import read_capped  # noqa: PLC0415
 
-        if self.urls:
-            try:
-                add_timestamps(path, self.urls, roots=self.roots)
-            except DeniabilityError as cause:
-                raise UncheckedError(
-                    f"the bundle was written, but not timestamped: {cause.what}",
-                    where=cause.where,
-                    expected=cause.expected,
-                    found=cause.found,
-                    hint=f"Try again with: deny timestamp {path} --tsa URL.",
-                ) from cause
-            progress.note(f"Timestamped by {', '.join(self.urls)}.")
+        self.stamp_quietly(path, progress)
         return verify_bundle(
             read_capped(path, MAX_BUNDLE_BYTES, what="bundle"),
             trust=TrustPolicy((key.public, *also), self.roots),
             where=str(path),
         )
+
+    def stamp_quietly(self, path: Path, progress: Progress, *, what: str = "bundle") -> None:
+        """Timestamp a finished file, and only note it; it stays as written if that fails."""
+        from deniability.errors import DeniabilityError, UncheckedError  # noqa: PLC0415
+        from deniability.evidence.timestamp import add_timestamps  # noqa: PLC0415
+
+        if not self.urls:
+            return
+        try:
+            add_timestamps(path, self.urls, roots=self.roots)
+        except DeniabilityError as cause:
+            raise UncheckedError(
+                f"the {what} was written, but not timestamped: {cause.what}",
+                where=cause.where,
+                expected=cause.expected,
+                found=cause.found,
+                hint=f"Try again with: deny timestamp {path} --tsa URL.",
+            ) from cause
+        progress.note(f"Timestamped by {', '.join(self.urls)}.")
 
     def stamp_chain(
         self, out: Output, key: PrivateKey, registration: Path | None = None

@@ -54,7 +54,7 @@ def check_sidecar(
         if request.model is not None:
             raise UncheckedError(
                 "the latents file is not beside the bundle, and V1 needs it",
-                where=str(latents_beside(request.bundle)),
+                where=str(recorded),
                 expected=f"sha256 {expected.sha256}",
                 hint="Ask the signer for it, or name it with --latents.",
             )
@@ -194,14 +194,8 @@ def _add(report: VerificationReport, level: str, lines: tuple[str, ...]) -> None
 
 def check_model_file(model: str, expected_model: ModelDescriptor) -> None:
     """Refuse another model before any of it is run."""
-    from deniability.generators.builtin import weights_path  # noqa: PLC0415
-    from deniability.generators.folder import model_paths  # noqa: PLC0415
-
-    shipped = {"builtin": False, "builtin-twin": True}
-    path = weights_path(twin=shipped[model]) if model in shipped else Path(model)
     expected = [file.sha256 for file in expected_model.files]
-    for part in model_paths(path).values() if path.is_dir() else (path,):
-        digest = _digest(part, "model")
+    for part, digest in model_digests(model).items():
         if digest not in expected:
             raise CommitmentError(
                 "not the model that the bundle is about",
@@ -209,6 +203,17 @@ def check_model_file(model: str, expected_model: ModelDescriptor) -> None:
                 expected=" or ".join(expected)[:300],
                 found=digest,
             )
+
+
+def model_digests(model: str) -> dict[Path, str]:
+    """Return the files of a model that the user names, and the sha256 of each."""
+    from deniability.generators.builtin import weights_path  # noqa: PLC0415
+    from deniability.generators.folder import model_paths  # noqa: PLC0415
+
+    shipped = {"builtin": False, "builtin-twin": True}
+    path = weights_path(twin=shipped[model]) if model in shipped else Path(model)
+    parts = model_paths(path).values() if path.is_dir() else (path,)
+    return {part: _digest(part, "model") for part in parts}
 
 
 def described(spec: GeneratorSpec) -> ModelOptions:

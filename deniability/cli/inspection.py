@@ -36,6 +36,7 @@ _DEPTH = 32
 
 _KINDS = {
     "urn:deniability:exclusion/v1": "bundle: a finding about one picture and one model",
+    "urn:deniability:attribution/v1": "attribution: a finding about one picture and several models",
     "urn:deniability:registration/v1": "registration of a model",
     "urn:deniability:binding/v1": "binding: outputs of a service searched for in a model",
     "urn:deniability:chain/v1": "chain of a key's registrations",
@@ -140,8 +141,12 @@ def _envelope(raw: bytes, where: str) -> dict[str, Any]:
     if values > MAX_VALUES:
         return shown | {"payload": f"{len(payload)} bytes of too many values to be shown"}
     statement = parse_model(payload, Statement, where=f"{where}: payload", error=ParseError)
-    if statement.predicate_type == "urn:deniability:exclusion/v1":
-        cites = "binding" in statement.predicate
+    findings = ("urn:deniability:exclusion/v1", "urn:deniability:attribution/v1")
+    if statement.predicate_type in findings:
+        candidates = statement.predicate.get("candidates", [statement.predicate])
+        cites = isinstance(candidates, list) and any(
+            isinstance(candidate, dict) and "binding" in candidate for candidate in candidates
+        )
         shown["deployment"] = (
             "the file cites a binding, which was not verified here"
             if cites

@@ -137,6 +137,7 @@ def replay_isolated(
             "model": model,
             "signer": base64.b64encode(verified.signer.der).decode("ascii"),
             "payload": verified.payload_digest,
+            "candidate": wanted.model.digest,
             "options": json.dumps(dataclasses.asdict(request.flags.options())),
         }
         if request.replay is not None:

@@ -10,7 +10,12 @@ from typing import Any
 from deniability.errors import DeniabilityError, InputError, OutputError
 
 #: A tensor that only this kind of latents file has.
-_TENSOR = {"bundle": "restarts", "registration": "controls.0", "binding": "bound"}
+_TENSOR = {
+    "bundle": "restarts",
+    "attribution": "restarts",
+    "registration": "controls.0",
+    "binding": "bound",
+}
 _MAX_HEADER_BYTES = 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -20,8 +25,8 @@ def refuse_loss(path: Path, *, what: str, force: bool, inputs: tuple[Path, ...] 
 
     Args:
         path: to be written.
-        what: kind of result: "bundle", "registration", "binding" or "picture". The latents file
-            beside one of the first three is guarded with it.
+        what: kind of result: "bundle", "attribution", "registration", "binding" or "picture".
+            The latents file beside a bundle, registration or binding is guarded with it.
         force: replace one of the same kind.
         inputs: files that the command reads, never to be replaced.
 
@@ -30,9 +35,13 @@ def refuse_loss(path: Path, *, what: str, force: bool, inputs: tuple[Path, ...] 
 
     """
     _refuse_one(path, what, what, force=force, inputs=inputs)
-    if what != "picture":
-        latents = latents_beside(path)
-        _refuse_one(latents, what, f"{what}'s latents file", force=force, inputs=inputs)
+    if what in {"bundle", "registration", "binding"}:
+        refuse_latents(latents_beside(path), what=what, force=force, inputs=inputs)
+
+
+def refuse_latents(path: Path, *, what: str, force: bool, inputs: tuple[Path, ...] = ()) -> None:
+    """Refuse to write the latents of a result over something else; raises as `refuse_loss`."""
+    _refuse_one(path, what, f"{what}'s latents file", force=force, inputs=inputs)
 
 
 def _refuse_one(
@@ -84,12 +93,14 @@ def _is_ours(path: Path, what: str, *, latents: bool) -> bool:
 
 
 def _predicate_types() -> dict[str, str]:
+    from deniability.wire.attribution import ATTRIBUTION_TYPE  # noqa: PLC0415
     from deniability.wire.binding import BINDING_TYPE  # noqa: PLC0415
     from deniability.wire.exclusion import EXCLUSION_TYPE  # noqa: PLC0415
     from deniability.wire.registration import REGISTRATION_TYPE  # noqa: PLC0415
 
     return {
         "bundle": EXCLUSION_TYPE,
+        "attribution": ATTRIBUTION_TYPE,
         "registration": REGISTRATION_TYPE,
         "binding": BINDING_TYPE,
     }

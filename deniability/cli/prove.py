@@ -303,24 +303,10 @@ def _protocol_of(job: Job) -> Protocol | None:
 
 def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Proof, Path | None]:
     """Search for one accused picture, sign, and draw the case."""
-    from deniability.evidence.chain import (  # noqa: PLC0415
-        chain_beside,
-        chain_for,
-        default_chain_folder,
-    )
     from deniability.evidence.cite import signers  # noqa: PLC0415
     from deniability.evidence.prove import prove as prove_case  # noqa: PLC0415
 
-    chain = chain_for(
-        opened.verified.payload_digest,
-        job.key,
-        folder=default_chain_folder(),
-        beside=chain_beside(job.registration),
-    )
-    if chain is None:
-        progress.note(
-            "The bundle has no chain of registrations: the registration is in none of this key."
-        )
+    chain = chain_of(job, opened, progress)
     proof = prove_case(
         job.image,
         opened,
@@ -336,6 +322,27 @@ def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Pro
     verified = job.stamping.stamp_bundle(proof.path, job.key, progress, also=signers(job.cited))
     proof = replace(proof, verified=verified)
     return proof, _draw(job, proof, opened.procedure.generator, progress)
+
+
+def chain_of(job: Job, opened: OpenRegistration, progress: Progress) -> bytes | None:
+    """Return the key's chain of registrations that has this one, and note it if there is none."""
+    from deniability.evidence.chain import (  # noqa: PLC0415
+        chain_beside,
+        chain_for,
+        default_chain_folder,
+    )
+
+    chain = chain_for(
+        opened.verified.payload_digest,
+        job.key,
+        folder=default_chain_folder(),
+        beside=chain_beside(job.registration),
+    )
+    if chain is None:
+        progress.note(
+            "The bundle has no chain of registrations: the registration is in none of this key."
+        )
+    return chain
 
 
 def open_or_register(job: Job, generator: Generator, progress: Progress) -> OpenRegistration:

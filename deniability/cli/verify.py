@@ -17,6 +17,7 @@ from deniability.cli.attestation import (
     signing_examiner,
     write_attestation,
 )
+from deniability.cli.candidates import Published, refuse_examiners, verify_candidates
 from deniability.cli.dating import (
     AccusedAtOption,
     TsaRootOption,
@@ -25,6 +26,7 @@ from deniability.cli.dating import (
     read_roots,
 )
 from deniability.cli.exhibits import check_image, check_sidecar, run_replays
+from deniability.cli.failure import UsageError
 from deniability.cli.options import (
     Device,
     DeviceOption,
@@ -51,6 +53,7 @@ from deniability.errors import StatementError
 from deniability.wire.binding import BINDING_TYPE
 
 if TYPE_CHECKING:
+    from deniability.verify.attribution import VerifiedAttribution
     from deniability.verify.bundle import VerifiedBundle
     from deniability.verify.trust import TrustPolicy
 
@@ -62,7 +65,7 @@ _V0_CHECKED = (
 
 @with_model_flags
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle; or a binding.")],
+    bundle: Annotated[Path, typer.Argument(help="The bundle; or an attribution, or a binding.")],
     image: Annotated[
         Path | None,
         typer.Option(
@@ -70,7 +73,12 @@ def verify(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The model: V1. It is run, isolated.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="The model: V1. It is run, isolated. Of an attribution repeat it for every "
+            "candidate.",
+        ),
     ] = None,
     trust_model: Annotated[
         bool,
@@ -100,7 +108,11 @@ def verify(
         typer.Option("--key", help="Public key of a signer to trust; default: the trust store."),
     ] = None,
     latents: Annotated[
-        Path | None, typer.Option("--latents", help="Default: the file beside the bundle.")
+        Path | None,
+        typer.Option(
+            "--latents",
+            help="Default: the file beside the bundle; of an attribution the folder of the files.",
+        ),
     ] = None,
     replay: Annotated[
         int | None,
@@ -164,10 +176,13 @@ def verify(
     flags: ModelFlags,
 ) -> None:
     """Check a bundle: V0 alone, V1 with --image and --model, V2 with --replay too."""
+    from deniability.verify.attribution import VerifiedAttribution  # noqa: PLC0415
+
     out = Output(json, quiet)
+    models = model or []
     witnesses = Witnesses(tuple(attestation or ()), tuple(examiner or ()), examiners)
     request = VerificationRequest(
-        *(bundle, image, model, latents, flags, replay, device, require),
+        *(bundle, image, models[0] if models else None, latents, flags, replay, device, require),
         vouched=bool(witnesses.files),
         trust_model=trust_model,
         time_limit=time_limit,
@@ -198,6 +213,15 @@ def verify(
         verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
         return
     report = VerificationReport(checked=[_V0_CHECKED], accused_at=accused)
+    if isinstance(verified, VerifiedAttribution):
+        refuse_examiners(attest, attestation)
+        report.warnings += check_withdrawals(withdrawals, verified, bundle)
+        report.add_withdrawals(len(withdrawals))
+        published = Published(chain, beacon_file, obtained, withdrawals)
+        verify_candidates(out, request, models, verified, trust, source, published, report)
+        return
+    if len(models) > 1:
+        raise UsageError("several models for a bundle about one", where="--model", found=models[1])
     check_dating(verified, trust, published=chain, beacon_file=beacon_file, report=report)
     report.warnings += check_withdrawals(withdrawals, verified, bundle)
     verified = check_deployment(verified, obtained, withdrawals, report)
@@ -249,14 +273,16 @@ def _read(path: Path) -> bytes:
     return read_capped(path, MAX_BUNDLE_BYTES, what="bundle", too_large=ParseError)
 
 
-def _verify_bytes(raw: bytes, path: Path, trust: TrustPolicy) -> VerifiedBundle:
+def _verify_bytes(
+    raw: bytes, path: Path, trust: TrustPolicy
+) -> VerifiedBundle | VerifiedAttribution:
     # A trace is a hundred thousand objects that all stay, and none of them is garbage.
     enabled = gc.isenabled()
     gc.disable()
     try:
-        from deniability.verify.bundle import verify_bundle  # noqa: PLC0415
+        from deniability.verify.attribution import verify_finding  # noqa: PLC0415
 
-        return verify_bundle(raw, trust=trust, where=str(path))
+        return verify_finding(raw, trust=trust, where=str(path))
     finally:
         if enabled:
             gc.enable()

@@ -12,6 +12,7 @@ from deniability.cli.terminal import Output
 
 if TYPE_CHECKING:
     from deniability.crypto.keys import PrivateKey
+    from deniability.verify.attribution import VerifiedAttribution
     from deniability.verify.bundle import VerifiedBundle
     from deniability.verify.withdrawal import WithdrawalFile
 
@@ -30,7 +31,8 @@ Target = Annotated[
 
 def withdraw(
     bundle: Annotated[
-        Path, typer.Argument(help="A bundle, an examiner's attestation or a binding.")
+        Path,
+        typer.Argument(help="A bundle, an attribution, an examiner's attestation or a binding."),
     ],
     reason: Reason,
     key: SigningKey = None,
@@ -125,7 +127,9 @@ def read_withdrawals(given: list[Path] | None) -> tuple[WithdrawalFile, ...]:
 
 
 def check_withdrawals(
-    withdrawals: tuple[WithdrawalFile, ...], verified: VerifiedBundle, where: Path
+    withdrawals: tuple[WithdrawalFile, ...],
+    verified: VerifiedBundle | VerifiedAttribution,
+    where: Path,
 ) -> list[str]:
     """Refuse a bundle that was taken back; return what to say of withdrawals without effect.
 

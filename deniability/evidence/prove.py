@@ -98,6 +98,20 @@ class Searched:
 
 
 @dataclass(frozen=True)
+class Examined:
+    """What a search found, decided and not yet signed; its latents are on disk.
+
+    Attributes:
+        exclusion: the predicate.
+        traces: every restart on the accused, family by family.
+
+    """
+
+    exclusion: Exclusion
+    traces: tuple[Trace, ...]
+
+
+@dataclass(frozen=True)
 class Proof:
     """What `prove` wrote, verified from disk.
 
@@ -204,38 +218,25 @@ def prove(
     exhibit = read_exhibit(image, procedure.generator, protocol=procedure.protocol, only=only)
     check_writable(output)
     if cited is not None:
-        check_citation(cited, procedure.generator)
-    check_reproduction(procedure, opened.pictures)
-    identity = sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
+        check_citation(cited, opened.procedure.generator)
+    check_reproduction(opened.procedure, opened.pictures)
+    identity = run_identity(exhibit, opened)
     with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
-        searches = []
-        for handling, observations in exhibit.families:
-            calibrated = controls_for(
-                opened,
-                handling,
-                folder=cache or default_cache_folder(),
-                state=state,
-                progress=report,
-                batch_limit=batch_limit,
-                executor=executor,
-            )
-            trace = _search(
-                exhibit,
-                opened,
-                (handling, observations, calibrated),
-                state,
-                report,
-                batch_limit,
-                executor,
-            )
-            searches.append(Searched(calibrated, polished(trace, exhibit, opened, handling)))
-        side = sidecar_path(output)
-        data = write_tensors(side, _tensors(opened, searches))
-        exclusion = _exclusion(
-            exhibit, opened, searches, describe_bytes(side.name, data), chain, cited, only
+        examined = examine(
+            exhibit,
+            opened,
+            side=sidecar_path(output),
+            state=state,
+            progress=report,
+            cache=cache,
+            batch_limit=batch_limit,
+            chain=chain,
+            cited=cited,
+            executor=executor,
+            only=only,
         )
         raw = sign_statement(
-            exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
+            examined.exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
         )
         write_atomic(output, raw)
         verified = verify_bundle(
@@ -244,7 +245,65 @@ def prove(
             where=str(output),
         )
         state.remove()
-    return Proof(output, verified, exhibit, tuple(one.trace for one in searches))
+    return Proof(output, verified, exhibit, examined.traces)
+
+
+def run_identity(exhibit: Exhibit, opened: OpenRegistration) -> str:
+    """Return the digest that names the search of one model for one picture in a `RunState`."""
+    return sha256_hex(f"{exhibit.file.sha256} {opened.verified.payload_digest}".encode())
+
+
+def examine(
+    exhibit: Exhibit,
+    opened: OpenRegistration,
+    *,
+    side: Path,
+    state: RunState,
+    progress: Progress,
+    cache: Path | None = None,
+    batch_limit: int | None = None,
+    chain: bytes | None = None,
+    cited: Citation | None = None,
+    executor: Executor | None = None,
+    only: Sequence[HandlingName] | None = None,
+) -> Examined:
+    """Search for the accused picture and decide; write the latents, and sign nothing.
+
+    Args:
+        exhibit: the accused file.
+        opened: the model's registration.
+        side: file for the latents.
+        state: of this run; keeps what must not be lost.
+        progress: is told what happens.
+        cache: as in `prove`, like what follows.
+        batch_limit: likewise.
+        chain: likewise.
+        cited: likewise.
+        executor: likewise.
+        only: likewise.
+
+    Raises:
+        OutputError: the latents cannot be written.
+
+    """
+    searches = []
+    for handling, observations in exhibit.families:
+        calibrated = controls_for(
+            opened,
+            handling,
+            folder=cache or default_cache_folder(),
+            state=state,
+            progress=progress,
+            batch_limit=batch_limit,
+            executor=executor,
+        )
+        family = (handling, observations, calibrated)
+        trace = _search(exhibit, opened, family, state, progress, batch_limit, executor)
+        searches.append(Searched(calibrated, polished(trace, exhibit, opened, handling)))
+    data = write_tensors(side, _tensors(opened, searches))
+    latents = describe_bytes(side.name, data)
+    exclusion = _exclusion(exhibit, opened, searches, latents, chain, cited, only)
+    return Examined(exclusion, tuple(one.trace for one in searches))
 
 
 def _search(

@@ -12,6 +12,7 @@ from deniability.verify.envelope import verify_envelope
 from deniability.verify.parse import parse_bundle, parse_model
 from deniability.verify.trust import TrustPolicy
 from deniability.verify.withdrawal import verify_withdrawal
+from deniability.wire.attribution import ATTRIBUTION_TYPE
 from deniability.wire.binding import BINDING_TYPE
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.registration import FileDescriptor
@@ -19,11 +20,11 @@ from deniability.wire.statement import Statement
 from deniability.wire.summary import SUMMARY_TYPE
 from deniability.wire.withdrawal import WITHDRAWAL_TYPE, Withdrawal
 
-_WITHDRAWN = (EXCLUSION_TYPE, SUMMARY_TYPE, BINDING_TYPE)
+_WITHDRAWN = (EXCLUSION_TYPE, ATTRIBUTION_TYPE, SUMMARY_TYPE, BINDING_TYPE)
 
 
 def withdraw_finding(raw: bytes, *, key: PrivateKey, reason: str, time: str, where: str) -> bytes:
-    """Return the signed withdrawal of a bundle or a verification summary, by its own signer.
+    """Return the signed withdrawal of a bundle, attribution or summary, by its own signer.
 
     Only its envelope is verified: a finding that no longer verifies can be withdrawn as well.
 
@@ -38,7 +39,7 @@ def withdraw_finding(raw: bytes, *, key: PrivateKey, reason: str, time: str, whe
         raise InputError(
             "not a finding",
             where=where,
-            expected="a bundle, a summary or a binding",
+            expected="a bundle, an attribution, a summary or a binding",
             found=kind[:100],
         )
     try:

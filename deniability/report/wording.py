@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deniability.report.deployment import NOT_SHOWN, deployment_line
 from deniability.verify.chain import Dating
@@ -14,6 +15,9 @@ from deniability.wire.edits import WORDS
 from deniability.wire.exclusion import Exclusion, FamilyFinding
 
 _NARROWED = "the search was narrowed by whoever made it; other handling was not examined than"
+if TYPE_CHECKING:
+    from deniability.verify.bundle import VerifiedBundle
+
 _UNDATED = "registered after the accusation, or undated"
 #: What a bundle without chain, timestamps and beacon does not show.
 CAVEATS = (
@@ -43,6 +47,34 @@ def caveats(
     """
     said = (deployment_line(deployment), _date(dating, accused_at), _seeds(dating))
     return said if narrowed is None else (*said, f"{_NARROWED}: {', '.join(narrowed)}")
+
+
+def candidates_caveats(
+    bundles: Sequence[VerifiedBundle], *, accused_at: datetime | None = None
+) -> tuple[str, ...]:
+    """Return the same of every candidate of an attribution; what is not of all says of which."""
+    said: dict[str, list[int]] = {}
+    for index, bundle in enumerate(bundles):
+        lines = caveats(bundle.dating, accused_at=accused_at, deployment=bundle.deployment)
+        for line in lines:
+            said.setdefault(line, []).append(index + 1)
+    return tuple(
+        line if len(which) == len(bundles) else f"model {', '.join(map(str, which))}: {line}"
+        for line, which in said.items()
+    )
+
+
+def candidate_line(exclusion: Exclusion) -> str:
+    """Return in a line what an attribution found of one of its models."""
+    (family, *_) = exclusion.finding.families
+    failed = [gate.name for gate in family.gates if not gate.passed]
+    unmet = exclusion.finding.verdict == "inconclusive" and failed
+    return (
+        f"sha256:{exclusion.model.digest}: {exclusion.finding.verdict} (residual "
+        f"{family.statistic or 'infinite'}, p = {family.p.numerator}/{family.p.denominator}, "
+        f"protocol {exclusion.protocol.name}"
+        + (f"; not met: {', '.join(failed)})" if unmet else ")")
+    )
 
 
 def _date(dating: Dating, accused_at: datetime | None) -> str:
@@ -121,12 +153,12 @@ def verify_command(
     *,
     key: Path | str | None,
     image: Path | str | None = None,
-    model: str | None = None,
+    model: str | Sequence[str] | None = None,
 ) -> str:
-    """Return the `deny verify` to hand over, quoted for a shell."""
+    """Return the `deny verify` to hand over, quoted for a shell; several models are repeated."""
     words = ["deny", "verify", str(bundle), "--key", str(key or "SIGNER.pub.pem")]
     if image is not None:
         words += ["--image", str(image)]
-    if model is not None:
-        words += ["--model", model]  # nobody is told to run a stranger's model without isolation
+    for name in [model] if isinstance(model, str) else model or ():
+        words += ["--model", name]  # nobody is told to run a stranger's model without isolation
     return shlex.join(words)

@@ -10,13 +10,14 @@ from deniability.wire.generator import ModelFormat
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
 
-_NOT_EXAMINED = {
+#: By family of handling: what a finding did not examine, and what it is about.
+NOT_EXAMINED = {
     "lossless": "edited outputs, and outputs compressed with loss before this file was saved, "
     "were not examined",
     "jpeg": "edited outputs, outputs saved as JPEG more than once, and outputs saved by another "
     "encoder than libjpeg or libjpeg-turbo with default settings, were not examined",
 }
-_OUTPUT = {
+OUTPUT = {
     "lossless": "an unmodified output",
     "jpeg": "an unmodified, once JPEG-saved, output",
 }
@@ -59,8 +60,8 @@ def finding_sentence(
     """
     model = f"the model sha256:{model_digest}"
     handled = bool(edits) or kind.edit is not None
-    output = handled_output(kind, edits) if handled else _OUTPUT[kind.family]
-    missing = _OTHER_HANDLING if handled else _NOT_EXAMINED[kind.family]
+    output = handled_output(kind, edits) if handled else OUTPUT[kind.family]
+    missing = _OTHER_HANDLING if handled else NOT_EXAMINED[kind.family]
     if verdict == "reached" and reached is not None:
         return (
             f"Reached: a latent of {model} is shown whose output, {WORDS[reached]}, is the "

@@ -12,10 +12,10 @@ from deniability.errors import CommitmentError, StatisticsError
 from deniability.stats.binding import binding_scope, decide_binding, kind_threshold
 from deniability.verify.bundle import (
     NO_TIMES,
-    _check_kind,
-    _check_model,
-    _check_protocol,
     check_beacon,
+    check_kind,
+    check_model,
+    check_protocol,
 )
 from deniability.verify.envelope import VerifiedStatement, verify_envelope
 from deniability.verify.follows import check_residual, equal
@@ -64,8 +64,8 @@ def verify_binding(raw: bytes, *, trust: TrustPolicy, where: str = "binding") ->
     signed = verify_envelope(raw, trust=trust, predicate_type=BINDING_TYPE, where=where)
     binding = parse_predicate(signed.statement.predicate, Binding, where=where)
     _check_subjects(signed, binding, where)
-    _check_model(binding.model, where)
-    _check_protocol(binding.protocol, binding.protocol_digest, binding.generator, where)
+    check_model(binding.model, where)
+    check_protocol(binding.protocol, binding.protocol_digest, binding.generator, where)
     check_beacon(binding.beacon, where)
     equal("registration.chain", None, binding.registration.chain, where)
     kinds = _check_kinds(binding, where)
@@ -91,7 +91,7 @@ def _check_kinds(binding: Binding, where: str) -> dict[str, BindingKind]:
     equal("kinds (of the pictures)", sorted(used), sorted(found), where)
     for index, entry in enumerate(binding.kinds):
         field, family = f"kinds.{index}", entry.kind.family
-        _check_kind(entry.kind, binding.generator, f"{field}.kind", where)
+        check_kind(entry.kind, binding.generator, f"{field}.kind", where)
         equal(f"{field}.kind.edit", None, entry.kind.edit, where)
         equal(f"{field}.kind.family", True, family in protocol.families, where)
         count = protocol.controls if family == "jpeg" else 0

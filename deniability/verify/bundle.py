@@ -59,7 +59,7 @@ NO_DATING = Dating()
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A bundle that passed V0. Only `verify_bundle` makes one.
+    """A bundle that passed V0. Only `verify_exclusion` makes one.
 
     Attributes:
         exclusion: the predicate, every number of it recomputed.
@@ -102,10 +102,20 @@ def verify_bundle(raw: bytes, *, trust: TrustPolicy, where: str = "bundle") -> V
     """
     signed = verify_signature(raw, trust=trust, where=where)
     read = read_exclusion(signed.payload, where=where)
+    return verify_exclusion(read, signed, trust=trust, where=where)
+
+
+def verify_exclusion(
+    read: ReadExclusion, signed: SignedPayload, *, trust: TrustPolicy, where: str
+) -> VerifiedBundle:
+    """Verify an exclusion that was read from a signed payload: its predicate, or a part of that.
+
+    Raises as `verify_bundle`.
+    """
     exclusion = read.exclusion
     _check_subject(read, where)
-    _check_model(exclusion.model, where)
-    _check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
+    check_model(exclusion.model, where)
+    check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
     _check_accused(exclusion, where)
     _check_control_sets(exclusion, where)
     _check_trace(exclusion, read.trace, where)
@@ -137,13 +147,13 @@ def verify_registration(
         raise CommitmentError(
             "the statement's subjects are not the model's files", where=f"{where}: subject"
         )
-    _check_model(model, where)
+    check_model(model, where)
     spec = registration.generator
-    _check_protocol(registration.protocol, registration.protocol_digest, spec, where)
+    check_protocol(registration.protocol, registration.protocol_digest, spec, where)
     kinds = [controls.kind for controls in registration.controls]
     equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
     for controls in registration.controls:
-        _check_kind(controls.kind, spec, "controls.kind", where)
+        check_kind(controls.kind, spec, "controls.kind", where)
         equal("controls.kind.edit", None, controls.kind.edit, where)
         check_controls(
             controls,
@@ -169,7 +179,13 @@ def _check_subject(read: ReadExclusion, where: str) -> None:
     equal("subject.0.digest", exclusion.accused.file.sha256, subjects[0].digest.sha256, where)
 
 
-def _check_model(model: ModelDescriptor, where: str) -> None:
+def check_model(model: ModelDescriptor, where: str) -> None:
+    """Check that a model's digests follow from its files.
+
+    Raises:
+        CommitmentError: one does not, or two files have one name.
+
+    """
     # Step 7: both digests follow from the list of files.
     files = [FileDigest(f.name, f.size, f.sha256) for f in model.files]
     equal("model.files (names)", len(files), len({f.path for f in files}), where)
@@ -178,7 +194,13 @@ def _check_model(model: ModelDescriptor, where: str) -> None:
     equal("model.weights", weights, model.weights, where)
 
 
-def _check_protocol(protocol: Protocol, digest: str, spec: GeneratorSpec, where: str) -> None:
+def check_protocol(protocol: Protocol, digest: str, spec: GeneratorSpec, where: str) -> None:
+    """Check that a protocol is a known preset, and enough for the generator's labels.
+
+    Raises:
+        CommitmentError: it is not, or its digest does not follow.
+
+    """
     # Step 8: a preset that this verifier knows, unchanged, with restarts for every class label.
     known = PRESETS.get(protocol.name)
     equal("protocol", known, protocol, where)
@@ -194,7 +216,7 @@ def _check_accused(exclusion: Exclusion, where: str) -> None:
     kind = accused.kind
     equal("controls.kind", kind, exclusion.controls.kind, where)
     equal("accused.kind (size)", kind.file_size, (accused.height, accused.width), where)
-    _check_kind(kind, spec, "accused.kind", where)
+    check_kind(kind, spec, "accused.kind", where)
     equal("accused.kind.channels", accused.channels, kind.channels, where)
     if kind.family not in exclusion.protocol.families:
         equal("accused.kind.family", exclusion.protocol.families, kind.family, where)
@@ -240,7 +262,13 @@ def scope_of(exclusion: Exclusion) -> tuple[str, ...]:
     )
 
 
-def _check_kind(kind: ObservationKind, spec: GeneratorSpec, field: str, where: str) -> None:
+def check_kind(kind: ObservationKind, spec: GeneratorSpec, field: str, where: str) -> None:
+    """Check that outputs of this generator can be of this kind.
+
+    Raises:
+        CommitmentError: they cannot.
+
+    """
     equal(
         f"{field} (model)",
         (spec.height, spec.width, spec.channels),

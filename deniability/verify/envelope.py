@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from deniability.crypto.digest import sha256_hex
 from deniability.crypto.dsse import pae
@@ -30,7 +31,7 @@ class SignedPayload:
     signer: PublicKey
     times: Times
 
-    @property
+    @cached_property
     def payload_digest(self) -> str:
         """Sha256 (hex) of the signed payload."""
         return sha256_hex(self.payload)
@@ -126,20 +127,23 @@ def verify_signature(raw: bytes, *, trust: TrustPolicy, where: str) -> SignedPay
     return SignedPayload(payload, signer, times)
 
 
-def check_statement(payload: bytes, *, predicate_type: str, where: str) -> Statement:
+def check_statement(
+    payload: bytes, *, predicate_type: str | tuple[str, ...], where: str
+) -> Statement:
     """Parse a signed payload, whose predicate is left as JSON for the model of its type.
 
     Raises:
-        StatementError: not a canonical statement of this type.
+        StatementError: not a canonical statement of this type, or of one of these.
 
     """
     # Step 5: only now is the payload looked at.
     statement = parse_statement(payload, where=f"{where}: payload")
-    if statement.predicate_type != predicate_type:
+    accepted = (predicate_type,) if isinstance(predicate_type, str) else predicate_type
+    if statement.predicate_type not in accepted:
         raise StatementError(
             "another type of statement",
             where=f"{where}: payload.predicateType",
-            expected=predicate_type,
+            expected=" or ".join(accepted),
             found=statement.predicate_type,
             hint="A registration is not a bundle; deny inspect FILE shows what a file is.",
         )

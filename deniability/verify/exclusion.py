@@ -1,4 +1,4 @@
-"""From a bundle's signed payload to its predicate, at once where nothing is wrong with it."""
+"""From a signed payload to its exclusion, at once where nothing is wrong with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deniability.errors import ParseError
 from deniability.verify.envelope import check_statement
 from deniability.verify.parse import parse_predicate, within_caps
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion
-from deniability.wire.statement import StatementHead, Subject
+from deniability.wire.statement import Statement, StatementHead, Subject
 
 # The one integer that counts on the wire may be and canonical JSON may not.
 _UNSAFE = b"%d" % (MAX_SAFE_INTEGER + 1)
@@ -27,11 +27,11 @@ class _ExclusionStatement(StatementHead):
 
 @dataclass(frozen=True)
 class ReadExclusion:
-    """A payload that is the canonical JSON of a statement with this predicate.
+    """An exclusion of a payload that is canonical JSON: its predicate, or a part of that.
 
     Attributes:
         subject: of the statement.
-        exclusion: its predicate.
+        exclusion: parsed.
         trace: canonical JSON of the restarts, as signed.
 
     """
@@ -51,13 +51,36 @@ def read_exclusion(payload: bytes, *, where: str) -> ReadExclusion:
     return _read_at_once(payload) or _read_in_steps(payload, where)
 
 
+def read_either(payload: bytes, other: str, *, where: str) -> ReadExclusion | Statement:
+    """Read a payload that is a bundle's, or a statement of one other type, left as JSON.
+
+    Raises:
+        StatementError: it is neither.
+
+    """
+    if (read := _read_at_once(payload)) is not None:
+        return read
+    types = (EXCLUSION_TYPE, other)
+    statement = check_statement(payload, predicate_type=types, where=where)
+    return statement if statement.predicate_type == other else _of_statement(statement, where)
+
+
 def _read_in_steps(payload: bytes, where: str) -> ReadExclusion:
     """Name what is wrong, which the short way does not."""
     statement = check_statement(payload, predicate_type=EXCLUSION_TYPE, where=where)
+    return _of_statement(statement, where)
+
+
+def _of_statement(statement: Statement, where: str) -> ReadExclusion:
     exclusion = parse_predicate(statement.predicate, Exclusion, where=where)
-    return ReadExclusion(
-        statement.subject, exclusion, canonical_json(statement.predicate["restarts"])
-    )
+    return read_part(statement.subject, exclusion, statement.predicate)
+
+
+def read_part(
+    subject: tuple[Subject, ...], exclusion: Exclusion, stated: dict[str, Any]
+) -> ReadExclusion:
+    """Return an exclusion that was parsed from JSON of a canonical payload with this subject."""
+    return ReadExclusion(subject, exclusion, canonical_json(stated["restarts"]))
 
 
 def _read_at_once(payload: bytes) -> ReadExclusion | None:

@@ -18,14 +18,11 @@ DecimalString = Annotated[
 ]
 #: Any finite decimal number in plain notation, e.g. "-1" or "0.05".
 PlainDecimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?$")]
+#: Characters that no text may have, as inside brackets of a pattern.
+UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 #: One line of printable text.
 Text = Annotated[
-    str,
-    StringConstraints(
-        min_length=1,
-        max_length=2000,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$",
-    ),
+    str, StringConstraints(min_length=1, max_length=2000, pattern=rf"^[^{UNPRINTABLE}]*$")
 ]
 
 

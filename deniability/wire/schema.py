@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from deniability.wire.attribution import ATTRIBUTION_TYPE, Attribution
 from deniability.wire.base import WireModel
 from deniability.wire.beacon import Intent
 from deniability.wire.binding import BINDING_TYPE, Binding
@@ -36,6 +37,7 @@ _MODELS: tuple[tuple[str, str, type[WireModel]], ...] = (
     ("statement", "urn:deniability:schema/statement/v1", Statement),
     ("registration", f"{REGISTRATION_TYPE}/schema", Registration),
     ("exclusion", f"{EXCLUSION_TYPE}/schema", Exclusion),
+    ("attribution", f"{ATTRIBUTION_TYPE}/schema", Attribution),
     ("binding", f"{BINDING_TYPE}/schema", Binding),
     ("chain", f"{CHAIN_TYPE}/schema", Chain),
     ("intent", "urn:deniability:schema/intent/v1", Intent),

@@ -136,7 +136,7 @@ def test_a_model_exchanged_after_it_was_compared_is_not_opened(story, verify, mo
     """Without isolation: it would be run as the verifier, who trusted another file."""
     monkeypatch.setattr(isolation, "choose_isolation", lambda: Choice(None, ("none",)))
     assert verify("--trust-model").code == 0
-    after(monkeypatch, exhibits, "_check_model_file", lambda: swap(verify.model, story.hostile))
+    after(monkeypatch, exhibits, "check_model_file", lambda: swap(verify.model, story.hostile))
     opened = []
     monkeypatch.setattr(load, "load_torchscript", lambda *_, **__: opened.append(1))
     ran = verify("--trust-model")
@@ -170,7 +170,7 @@ def test_the_isolated_child_gets_what_was_hashed(story, verify, monkeypatch, swa
 @pytest.mark.usefixtures("_isolated")
 def test_a_model_exchanged_before_it_is_copied_is_refused(story, verify, monkeypatch, swap):
     """Exchanged between the first look and the copy: no child is started."""
-    after(monkeypatch, exhibits, "_check_model_file", lambda: swap(verify.model, story.hostile))
+    after(monkeypatch, exhibits, "check_model_file", lambda: swap(verify.model, story.hostile))
     started = []
     monkeypatch.setattr(isolation, "converse", lambda *_, **__: started.append(1))
     ran = verify()
@@ -236,7 +236,7 @@ def test_a_link_turned_to_another_model_is_refused(story, verify, monkeypatch):
         verify.model.unlink()
         verify.model.symlink_to(story.hostile)
 
-    after(monkeypatch, exhibits, "_check_model_file", turn)
+    after(monkeypatch, exhibits, "check_model_file", turn)
     ran = verify("--trust-model")
     assert ran.code == 3
     assert "not the model that was to be loaded" in ran.json["error"]["what"]

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import vector_parts as parts  # noqa: E402
+import vectors_attribution  # noqa: E402, F401
 import vectors_binding  # noqa: E402, F401
 import vectors_commitment  # noqa: E402, F401
 import vectors_dating  # noqa: E402, F401

@@ -22,7 +22,7 @@ from deniability.crypto.timestamps import parse_roots
 from deniability.errors import DeniabilityError
 from deniability.generators.load import ModelOptions, load_generator
 from deniability.imaging.decode import decode_picture
-from deniability.verify.bundle import verify_bundle
+from deniability.verify.attribution import verify_finding
 from deniability.verify.trust import TrustPolicy
 
 HERE = Path(__file__).resolve().parent
@@ -100,10 +100,10 @@ def test_refused_at_the_stage_and_by_the_words(folder):
     ]
     trust = TrustPolicy(keys, tuple(roots))
     if expected["stage"] == "passing":
-        verify_bundle(raw, trust=trust, where="bundle.json")
+        verify_finding(raw, trust=trust, where="bundle.json")
         return
     with pytest.raises(DeniabilityError) as refused:
-        verify_bundle(raw, trust=trust, where="bundle.json")
+        verify_finding(raw, trust=trust, where="bundle.json")
     assert refused.value.stage == expected["stage"], refused.value
     assert refused.value.exit_code == expected["exit"]
     assert expected.get("says", "") in str(refused.value)

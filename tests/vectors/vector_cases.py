@@ -18,6 +18,7 @@ BY_DIGEST = (
     "payload-type-",
     "finding-of-",
     "binding-",
+    "attribution-",
 )
 
 #: Where a vector is refused, in order of the steps; `passing` is not.

@@ -90,6 +90,8 @@ def test_published_presets_never_change():
         "pristine-quick-v2": "5ecee7fad03fc20e1a2a143c973bd75da2572ce1a44d9e0e96a79baf5a382bef",
         "pristine-standard-v2": "b08305b28c032ccab9355a01ae21eb4c88d9b1021e4c55e5c5f7010efefb05bc",
         "pristine-strict-v2": "393d6a6bf2ea9c540a0646cc9f841731f44fe76ad8ae6ad6c20b9ae9fc516d3f",
+        "handled-quick-v1": "1183622cb5d67f2c27f28f60c3b2a40c9e9ff134e9801e227380b8eb871188e1",
+        "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
     }
     assert {name: PRESETS[name].digest for name in published} == published
 

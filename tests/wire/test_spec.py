@@ -20,6 +20,7 @@ from deniability.stats.sentence import finding_sentence, model_cautions, scope_l
 from deniability.stats.verdict import LOSSLESS_FLOOR
 from deniability.verify import parse
 from deniability.wire import roles
+from deniability.wire.attribution import ATTRIBUTION_TYPE
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, mismatch_ways
@@ -90,6 +91,7 @@ def definitions():
         ("statement", "Statement"),
         ("registration", "Registration"),
         ("exclusion", "Exclusion"),
+        ("attribution", "Attribution"),
         ("chain", "Chain"),
         ("binding", "Binding"),
         ("intent", "Intent"),
@@ -153,7 +155,13 @@ def test_the_example_finding_follows_from_its_numbers():
 
 
 def test_identifiers():
-    for text in (EXCLUSION_TYPE, REGISTRATION_TYPE, BUNDLE_MEDIA_TYPE, PAYLOAD_TYPE):
+    for text in (
+        EXCLUSION_TYPE,
+        REGISTRATION_TYPE,
+        ATTRIBUTION_TYPE,
+        BUNDLE_MEDIA_TYPE,
+        PAYLOAD_TYPE,
+    ):
         assert f"`{text}`" in TEXT
     assert f"`{STATEMENT_TYPE}`" in TEXT
     assert f"engine version `{ENGINE_VERSION}`" in TEXT
@@ -369,6 +377,39 @@ def test_words_of_a_decoder():
     assert model_cautions("onnx") == ()
 
 
+def test_sentences_and_scope_of_attributions():
+    from attribution_samples import candidates
+
+    from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
+
+    stated = re.search(r"^```attribution-scope\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)[1]
+    assert tuple(stated.splitlines()) == ATTRIBUTION_SCOPE
+    words, family = block("attribution"), block("family-words")
+    output = family["lossless output"]
+    values = {"output": output, "alpha": "0.05", "confidence": "0.95", "exactly": "pixel for pixel"}
+
+    def names(digests):
+        models = "the model" if len(digests) == 1 else "the models"
+        return f"{models} " + ", ".join(f"sha256:{digest}" for digest in digests)
+
+    for verdicts in (
+        ("reached", "excluded", "excluded"),
+        ("excluded", "excluded"),
+        ("reached", "reached", "inconclusive"),
+        ("reached", "inconclusive", "excluded"),
+    ):
+        found = decide_attribution(candidates(*verdicts))
+        groups = (
+            ("one reached" if len(found.reached) == 1 else "many reached", found.reached),
+            ("excluded", found.excluded),
+            ("undecided", found.inconclusive),
+        )
+        clauses = [words[key].format(names=names(ds), **values) for key, ds in groups if ds]
+        clauses += [words["others"], family["lossless not_examined"]]
+        head = f"{words[found.verdict]} ({len(verdicts)} models examined): "
+        assert found.sentence == head + "; ".join(clauses) + "."
+
+
 # --- steps
 
 
@@ -393,7 +434,7 @@ def test_functions_run_in_the_order_of_the_steps():
     (verify,) = [
         node
         for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name == "verify_bundle"
+        if isinstance(node, ast.FunctionDef) and node.name == "verify_exclusion"
     ]
     called = [
         node.value.func.id
@@ -404,8 +445,8 @@ def test_functions_run_in_the_order_of_the_steps():
     ]
     steps = {
         "_check_subject": 6,
-        "_check_model": 7,
-        "_check_protocol": 8,
+        "check_model": 7,
+        "check_protocol": 8,
         "_check_accused": 9,
         "_check_control_sets": 10,
         "_check_trace": 11,

@@ -43,7 +43,8 @@ def test_the_edits_and_their_words():
 
 
 def test_which_presets_have_edits():
-    assert "The `pristine` presets have no\n`edits`" in TEXT
+    assert "Under a preset without `edits`,\nbundles with `handled`, `narrowed`" in TEXT
+    assert "all of section 21 in the order of its\ntable, and `accusedRestarts`, twice" in TEXT
     for name, preset in PRESETS.items():
         if name.startswith("pristine"):
             assert preset.edits is None
@@ -94,7 +95,8 @@ def test_the_shares_that_are_left_out():
     words = " ".join(section("How outputs are handled").split())
     overlays = ("patched", "bordered", "captioned")
     shares = [_CLASSES[name].covered for name in overlays]
-    assert "With the share {}, {} or {} of".format(*shares) in words
+    stated = "{} for `patched`, {} for `bordered`, {} for `captioned`"
+    assert stated.format(*shares) in words
     assert not any(_CLASSES[name].covered for name in EDITS if name not in overlays)
 
 
@@ -183,7 +185,7 @@ def test_what_the_search_may_move():
     assert f"u = {REACH} · tanh(w/{REACH})" in words
     assert f"one of {edited._CANDIDATES} draws" in words
     *most, last = edited._CHOICES
-    assert f"after {', '.join(map(str, most))} and {last} of them" in words
+    assert f"after {', '.join(map(str, most))} and {last} iterations" in words
     import math
 
     assert free_numbers(0.5) == pytest.approx(1.25 * math.atanh(0.4))

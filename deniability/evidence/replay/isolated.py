@@ -32,7 +32,8 @@ from deniability.imaging.observation import observe
 from deniability.sandbox import seccomp
 from deniability.sandbox.interface import IsolationError
 from deniability.sandbox.messages import Advance, Answer, Failure, Note, Phase, encode
-from deniability.verify.bundle import VerifiedBundle, verify_bundle
+from deniability.verify.attribution import VerifiedAttribution, verify_finding
+from deniability.verify.bundle import VerifiedBundle
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.base import Sha256Hex, WireModel
@@ -53,6 +54,7 @@ class ReplayRequest(WireModel):
         bundle, image, model, latents: files; `model` may be a folder or name a built-in one.
         signer: the trusted key's SPKI DER in base64, under which the parent verified the bundle.
         payload: digest of the signed payload that the parent saw.
+        candidate: digest of the model; of an attribution it says which candidate is meant.
         options: what flags state of the model, as JSON.
         count: fresh controls for V2; None: V1 alone.
 
@@ -64,6 +66,7 @@ class ReplayRequest(WireModel):
     latents: str
     signer: str
     payload: Sha256Hex
+    candidate: Sha256Hex
     options: str
     count: int | None = None
 
@@ -159,7 +162,7 @@ def seal() -> None:
 def _verified(request: ReplayRequest) -> VerifiedBundle:
     key = PublicKey(base64.b64decode(request.signer, validate=True))
     raw = read_capped(Path(request.bundle), MAX_BUNDLE_BYTES, what="bundle")
-    verified = verify_bundle(raw, trust=TrustPolicy((key,)), where=request.bundle)
+    verified = verify_finding(raw, trust=TrustPolicy((key,)), where=request.bundle)
     if verified.payload_digest != request.payload:
         raise CommitmentError(
             "the bundle has changed since it was verified",
@@ -167,7 +170,13 @@ def _verified(request: ReplayRequest) -> VerifiedBundle:
             expected=request.payload,
             found=verified.payload_digest,
         )
-    return verified
+    bundles = verified.bundles if isinstance(verified, VerifiedAttribution) else (verified,)
+    for bundle in bundles:
+        if bundle.exclusion.model.digest == request.candidate:
+            return bundle
+    raise CommitmentError(
+        "not a model that the bundle is about", where=request.bundle, expected=request.candidate
+    )
 
 
 def read_coefficients(

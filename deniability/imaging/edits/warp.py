@@ -247,8 +247,8 @@ class _Placed(Warp):
 
     def sample(self, seed: bytes) -> Float64Array:
         """Draw a place on the grid."""
-        place: Float64Array = self._on_grid(super().sample(seed)[None])[0]
-        return place
+        placed: Float64Array = self._on_grid(super().sample(seed)[None])[0]
+        return placed
 
     def candidates(self, drawn: Float64Array) -> Float64Array:
         """Return every place of the grid if they are few, else draws on it."""

@@ -1,0 +1,255 @@
+"""`deny attribute`: search several models for one accused picture, and sign an open-set verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from deniability.crypto.keys import PrivateKey
+from deniability.errors import CommitmentError, InputError
+from deniability.evidence.progress import Progress, Silent
+from deniability.evidence.prove import Exhibit, examine, read_exhibit, run_identity
+from deniability.evidence.register import (
+    OpenRegistration,
+    check_reproduction,
+    check_writable,
+    sidecar_path,
+    state_folder,
+)
+from deniability.evidence.signing import sign_statement
+from deniability.evidence.state import RunState
+from deniability.evidence.subject import now
+from deniability.generators.base import Generator
+from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
+from deniability.verify.attribution import VerifiedAttribution, verify_attribution
+from deniability.verify.parse import MAX_BUNDLE_BYTES, MAX_VALUES
+from deniability.verify.trust import TrustPolicy
+from deniability.wire.attribution import (
+    ATTRIBUTION_TYPE,
+    MAX_CANDIDATES,
+    MIN_CANDIDATES,
+    Attribution,
+)
+from deniability.wire.files import read_capped, write_atomic
+from deniability.wire.protocol import Protocol, mismatch_ways
+
+#: Commas and opening brackets of a record of a control or mismatch, of a restart, and of all else
+#: in a candidate: its generator, quantisation tables, finding and protocol. From above.
+_PER_CONTROL, _PER_RESTART, _BESIDE = 9, 11, 2000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to examine.
+
+    Attributes:
+        opened: its registration.
+        chain: the key's chain of registrations, to be embedded.
+
+    """
+
+    opened: OpenRegistration
+    chain: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """What `attribute` wrote, verified from disk.
+
+    Attributes:
+        path: of the attribution.
+        verified: it as read back.
+        sidecars: files with the candidates' latents, in order of the candidates.
+
+    """
+
+    path: Path
+    verified: VerifiedAttribution
+    sidecars: tuple[Path, ...]
+
+
+def candidate_sidecar(output: Path, digest: str) -> Path:
+    """Return where the latents of the candidate with this model digest go: beside the output."""
+    return sidecar_path(_beside(output, digest))
+
+
+def _beside(output: Path, digest: str) -> Path:
+    return output.with_name(f"{output.name.removesuffix('.json')}.{digest[:16]}.json")
+
+
+def check_models(generators: Mapping[str, Generator]) -> None:
+    """Refuse models that cannot be told apart by their files, before hours of work.
+
+    Args:
+        generators: by the names that the user gave them.
+
+    Raises:
+        InputError: there are too few or too many, or two are the same.
+
+    """
+    if not MIN_CANDIDATES <= len(generators) <= MAX_CANDIDATES:
+        raise InputError(
+            "not a number of models that can be compared",
+            where="--model",
+            expected=f"{MIN_CANDIDATES} to {MAX_CANDIDATES} different models",
+            found=str(len(generators)),
+            hint="Of a single model, deny prove tells whether it made the picture.",
+        )
+    names: dict[str, str] = {}
+    for name, generator in generators.items():
+        first = names.setdefault(generator.weights_digest, name)
+        if first != name:
+            raise InputError(
+                "the same model twice",
+                where=name,
+                expected="another model",
+                found=f"the weights of {first}, sha256:{generator.weights_digest}",
+                hint="Name each model once.",
+            )
+
+
+def check_sizes(protocols: Sequence[Protocol]) -> None:
+    """Refuse more than a verifier reads, before hours of work.
+
+    Raises:
+        InputError: the attribution would have too many values, or a preset has edits.
+
+    """
+    handled = next((protocol.name for protocol in protocols if protocol.edits), None)
+    if handled is not None:
+        raise InputError(
+            "attributions do not take presets that search families of handling yet",
+            where=handled,
+            expected="a model registered under a pristine preset",
+            hint="Register it under one, or prove with each model on its own.",
+        )
+    values = values_of(protocols)
+    if values > MAX_VALUES:
+        raise InputError(
+            "too many models for one attribution under these presets",
+            where="--model",
+            expected=f"controls, restarts and all else to be at most {MAX_VALUES} values",
+            found=f"up to {values}",
+            hint="Compare fewer models at once, or register them under a smaller preset.",
+        )
+
+
+def values_of(protocols: Sequence[Protocol]) -> int:
+    """Return how many values an attribution under these protocols has, from above."""
+    mismatches = len(mismatch_ways("jpeg"))
+    return sum(
+        _PER_CONTROL * (protocol.controls + mismatches * protocol.mismatch_outputs)
+        + _PER_RESTART * protocol.restarts
+        + _BESIDE
+        for protocol in protocols
+    )
+
+
+def attribute(
+    image: Path,
+    candidates: Sequence[Candidate],
+    *,
+    key: PrivateKey,
+    output: Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+    batch_limit: int | None = None,
+) -> Attributed:
+    """Search every model for the accused picture, decide, sign, write, and verify from disk.
+
+    The order in which the models are given changes nothing.
+
+    Args:
+        image: the accused file.
+        candidates: the models.
+        key: the signing key.
+        output: file for the attribution; the latents of each model go beside it.
+        resume: continue an interrupted run for the same output.
+        progress: is told what happens.
+        cache: folder of control sets made on demand; the user's cache folder if None.
+        batch_limit: most restarts at once; the memory decides if None.
+
+    Raises:
+        ImageError: the picture cannot be examined for one of the models.
+        InputError: the models cannot be compared, or the file changed meanwhile.
+        OutputError: something cannot be written.
+
+    """
+    report = progress or Silent()
+    ordered = sorted(candidates, key=lambda c: c.opened.procedure.model.digest)
+    check_models({f"candidate {i}": c.opened.procedure.generator for i, c in enumerate(ordered)})
+    check_sizes([c.opened.procedure.protocol for c in ordered])
+    exhibits = _exhibits(image, ordered)
+    digests = [c.opened.procedure.model.digest for c in ordered]
+    check_writable(output)
+    for candidate, digest in zip(ordered, digests, strict=True):
+        check_writable(_beside(output, digest))
+        check_reproduction(candidate.opened.procedure, candidate.opened.pictures)
+    with ExitStack() as stack:
+        # What is finished of one model is kept until all of it is signed.
+        states = [
+            stack.enter_context(
+                RunState(
+                    state_folder(_beside(output, digest)),
+                    run_identity(exhibit, candidate.opened),
+                    resume=resume,
+                    note=report.note,
+                )
+            )
+            for candidate, exhibit, digest in zip(ordered, exhibits, digests, strict=True)
+        ]
+        found = []
+        for index, candidate in enumerate(ordered):
+            report.note(f"Model {index + 1} of {len(ordered)}: sha256:{digests[index]}")
+            examined = examine(
+                exhibits[index],
+                candidate.opened,
+                side=candidate_sidecar(output, digests[index]),
+                state=states[index],
+                progress=report,
+                cache=cache,
+                batch_limit=batch_limit,
+                chain=candidate.chain,
+            )
+            found.append(examined.exclusion)
+        attribution = Attribution(
+            finding=decide_attribution(found),
+            scope=ATTRIBUTION_SCOPE,
+            picture=exhibits[0].file,
+            candidates=tuple(found),
+            created_at=now(),
+        )
+        write_atomic(
+            output,
+            sign_statement(
+                attribution,
+                predicate_type=ATTRIBUTION_TYPE,
+                subjects=[attribution.picture],
+                key=key,
+            ),
+        )
+        verified = verify_attribution(
+            read_capped(output, MAX_BUNDLE_BYTES, what="attribution"),
+            trust=TrustPolicy((key.public,)),
+            where=str(output),
+        )
+        for state in states:
+            state.remove()
+    return Attributed(output, verified, tuple(candidate_sidecar(output, d) for d in digests))
+
+
+def _exhibits(image: Path, candidates: Sequence[Candidate]) -> list[Exhibit]:
+    """Observe the file for every model, and make sure that it was one file each time."""
+    exhibits = [read_exhibit(image, c.opened.procedure.generator) for c in candidates]
+    for exhibit in exhibits:
+        if exhibit.file != exhibits[0].file:
+            raise CommitmentError(
+                "the picture changed while it was read",
+                where=str(image),
+                expected=f"sha256 {exhibits[0].file.sha256}",
+                found=f"sha256 {exhibit.file.sha256}",
+            )
+    return exhibits

@@ -1,0 +1,108 @@
+"""The open-set rule: from the findings about several models to one verdict, and its words.
+
+It adds nothing to what each finding shows. A model that was not decided forbids both definite
+verdicts, so a weak search can neither attribute a picture nor deny it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from deniability.stats.sentence import NOT_EXAMINED, OUTPUT
+from deniability.wire.attribution import AttributionFinding, AttributionVerdict
+from deniability.wire.exclusion import Exclusion, Verdict
+
+_HEADS: dict[AttributionVerdict, str] = {
+    "attributed": "Attributed",
+    "none-of-these": "None of these",
+    "several": "Several, which cannot be told apart",
+    "inconclusive": "Inconclusive",
+}
+#: What every attribution covers and does not, beside the scope of each candidate.
+ATTRIBUTION_SCOPE = (
+    "Examined were the models listed, by digest, and no others: whatever the verdict, the picture "
+    "may be by a model that is not listed, and nothing shows which others the signer examined.",
+    "A latent that is shown makes nobody the author: a model that is expressive enough reaches "
+    "pictures that it never made, and a copy of a model reaches what the model does.",
+    "The error rate is of each model by itself: whichever of them it is, at most that share of its "
+    "own randomly drawn, unedited outputs would be excluded.",
+    "What is and is not covered of each model is said in the scope of its own finding.",
+)
+
+
+def attribution_verdict(verdicts: Sequence[Verdict]) -> AttributionVerdict:
+    """Apply the rule to the verdicts about each model; the order of the models does not matter."""
+    reached, excluded = verdicts.count("reached"), verdicts.count("excluded")
+    if reached > 1:
+        return "several"
+    if not verdicts or reached + excluded < len(verdicts):
+        return "inconclusive"
+    return "attributed" if reached else "none-of-these"
+
+
+def decide_attribution(candidates: Sequence[Exclusion]) -> AttributionFinding:
+    """Compute the finding of an attribution from its candidates, in their order."""
+    verdict = attribution_verdict([c.finding.verdict for c in candidates])
+    return AttributionFinding(
+        verdict=verdict,
+        sentence=attribution_sentence(verdict, candidates),
+        reached=_digests(candidates, "reached"),
+        excluded=_digests(candidates, "excluded"),
+        inconclusive=_digests(candidates, "inconclusive"),
+    )
+
+
+def attribution_sentence(verdict: AttributionVerdict, candidates: Sequence[Exclusion]) -> str:
+    """Return the verdict in one sentence, which names every candidate by digest."""
+    families = {c.accused.kind.family for c in candidates}
+    output = " or ".join(OUTPUT[name] for name in OUTPUT if name in families)
+    clauses = [
+        _reached([c for c in candidates if c.finding.verdict == "reached"]),
+        _excluded([c for c in candidates if c.finding.verdict == "excluded"], output),
+        _undecided(_digests(candidates, "inconclusive"), output),
+        "models that are not listed were not examined",
+        *(NOT_EXAMINED[name] for name in NOT_EXAMINED if name in families),
+    ]
+    said = "; ".join(clause for clause in clauses if clause)
+    return f"{_HEADS[verdict]} ({len(candidates)} models examined): {said}."
+
+
+def _reached(candidates: Sequence[Exclusion]) -> str:
+    if not candidates:
+        return ""
+    names = _names([c.model.digest for c in candidates])
+    if len(candidates) > 1:
+        return f"latents of {names} are shown whose outputs are the accused picture"
+    shown = candidates[0].finding.reached
+    exact = shown is not None and shown.pixel_for_pixel
+    exactly = "pixel for pixel" if exact else "to within rounding"
+    return f"a latent of {names} is shown whose output is the accused picture {exactly}"
+
+
+def _excluded(candidates: Sequence[Exclusion], output: str) -> str:
+    if not candidates:
+        return ""
+    names = _names([c.model.digest for c in candidates])
+    # The worst of them: what is said of each holds for each.
+    alpha = max((c.protocol.alpha for c in candidates), key=Fraction)
+    confidence = min((c.protocol.confidence for c in candidates), key=Fraction)
+    return (
+        f"the accused picture is not {output} of {names}, at an error rate of at most {alpha} for "
+        f"each (with {confidence} confidence over its controls)"
+    )
+
+
+def _undecided(digests: Sequence[str], output: str) -> str:
+    if not digests:
+        return ""
+    return f"whether the accused picture is {output} of {_names(digests)} was not decided"
+
+
+def _digests(candidates: Sequence[Exclusion], verdict: Verdict) -> tuple[str, ...]:
+    return tuple(c.model.digest for c in candidates if c.finding.verdict == verdict)
+
+
+def _names(digests: Sequence[str]) -> str:
+    models = "the model" if len(digests) == 1 else "the models"
+    return f"{models} " + ", ".join(f"sha256:{digest}" for digest in digests)
