@@ -26,7 +26,13 @@ from deniability.wire.protocol import PRESETS
 
 SHAPES = [(1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 24, 40)]
 #: What nothing models: a search compares the output itself.
-WITHOUT_MODEL = {"noisy", "palette", *(n for n in EDITS if n.startswith(("jpeg", "webp")))}
+OVERLAYS = {"patched": 0.15, "bordered": 0.24, "captioned": 0.25}
+WITHOUT_MODEL = {
+    "noisy",
+    "palette",
+    *OVERLAYS,
+    *(n for n in EDITS if n.startswith(("jpeg", "webp"))),
+}
 #: How far a model may be from the program, in steps: half a step for each rounding on the way, and
 #: what a filter with negative weights makes of those of the passes before.
 STEPS_OFF = {
@@ -147,6 +153,23 @@ def test_qualities_are_those_of_the_name(name):
     assert drawn == set(range(low, high + 1))
 
 
+@pytest.mark.parametrize(("name", "shape", "size"), [c for c in CASES if c[0] in OVERLAYS])
+def test_an_overlay_leaves_the_rest_and_covers_no_more_than_is_left_out(name, shape, size):
+    handling = build_handling(kind_of(name, shape, size))
+    assert handling.trims
+    assert handling.edit.covered == OVERLAYS[name]
+    pictures = np.stack([random_picture(shape, i) for i in range(20)])
+    seeds = [seed_of(i) for i in range(20)]
+    done = handling.edited(pictures, seeds)
+    changed = (done != pictures).any(axis=1).mean(axis=(1, 2))
+    assert changed.max() > 0
+    shown = torch.from_numpy(pictures / 255.0).float()
+    observed = handling.save(done)
+    outside = cell_residual(handling.operator(shown), observed.low, observed.high, handling.slack)
+    assert (mean_squared(outside) > 1e-3).any()
+    assert mean_squared(handling.trim(outside)).max() <= float(LOSSLESS_FLOOR)
+
+
 @pytest.mark.parametrize(("name", "shape", "size"), [c for c in CASES if c[0] == "cut-out"])
 def test_a_part_is_at_its_own_scale(name, shape, size):
     edit, picture = build_edit(kind_of(name, shape, size)), random_picture(shape, 0)
@@ -201,42 +224,38 @@ def test_what_is_undone_is_about_what_it_was(name, shape, size):
         undone = edit.undo(seen, torch.from_numpy(parameters)[None])[0].numpy()
         assert undone.shape == shape
         inner = np.abs(undone * 255 - picture)[:, 5:-5, 5:-5]
-        assert inner.mean() < (40 if name.startswith(("blurred", "resized")) else 5)
+        assert inner.mean() < (40 if name.startswith(("blurred", "resized")) else 10)
 
 
 @pytest.mark.parametrize(("name", "shape", "size"), MODELLED)
 def test_a_model_is_differentiable_as_the_search_does_it(name, shape, size):
-    edit, rows = build_edit(kind_of(name, shape, size)), 3
+    """Several tangents at once, of all rows together."""
+    edit, rows, count = build_edit(kind_of(name, shape, size)), 3, 2
     stream = torch.Generator().manual_seed(5)
     pictures = torch.from_numpy(smooth(rows, *shape, seed=7)) * 0.5 + 0.25  # nothing is clipped
-    drawn = np.stack([edit.sample(seed_of(i)) for i in range(rows)]) * 0.6
-    if "_modes" in vars(edit):
-        drawn = np.stack([edit.sample(seed_of(i)) for i in range(rows)])
-    free = torch.from_numpy(free_numbers(drawn))
+    drawn = np.stack([edit.sample(seed_of(i)) for i in range(rows)])
+    free = torch.from_numpy(free_numbers(drawn if edit.modes else 0.6 * drawn))
     moves = (
-        torch.randn(pictures.shape, generator=stream, dtype=torch.float64) * 0.1,
-        torch.randn(free.shape, generator=stream, dtype=torch.float64),
+        torch.randn(count, *pictures.shape, generator=stream, dtype=torch.float64) * 0.1,
+        torch.randn(count, *free.shape, generator=stream, dtype=torch.float64),
     )
 
-    def model(picture, numbers):
-        return edit.model(picture[None], within_reach(numbers[None]))[0]
+    def model(pictures, numbers):
+        return edit.model(pictures, within_reach(numbers))
 
-    def along(picture, numbers, d_picture, d_numbers):
-        return jvp(model, (picture, numbers), (d_picture, d_numbers))
+    def along(d_pictures, d_numbers):
+        return jvp(model, (pictures, free), (d_pictures, d_numbers))[1]
 
-    values, slopes = vmap(along)(pictures, free, *moves)
-    step = 1e-5
-    for row in range(rows):
-        here = (pictures[row], free[row])
-        torch.testing.assert_close(values[row], model(*here))
+    slopes, step = vmap(along)(*moves), 1e-5
+    for slope, d_pictures, d_numbers in zip(slopes, *moves, strict=True):
         ahead, behind = (
-            model(here[0] + sign * step * moves[0][row], here[1] + sign * step * moves[1][row])
+            model(pictures + sign * step * d_pictures, free + sign * step * d_numbers)
             for sign in (1, -1)
         )
-        torch.testing.assert_close(slopes[row], (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-4)
-    if edit.parameters and "_modes" not in vars(edit):
-        alone = vmap(along)(pictures, free, torch.zeros_like(pictures), moves[1])[1]
-        assert alone.abs().amax() > 1e-3
+        torch.testing.assert_close(slope, (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-4)
+    if edit.parameters:
+        alone = along(torch.zeros_like(pictures), moves[1][0])
+        assert bool(alone.abs().amax() > 1e-3) is not edit.modes
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=4))
@@ -300,7 +319,7 @@ def test_hidden_pixels_decide_nothing_and_all_others_count(name, shape, size):
     handling = build_handling(kind_of(name, shape, size))
     assert isinstance(handling, EditedHandling)
     visible = handling.edit.visible()
-    if isinstance(handling, DecodedJpegHandling) or visible is None:
+    if visible is None:
         assert handling._shown is None
         return
     wanted = np.flatnonzero(np.broadcast_to(visible, (shape[0], *size)))

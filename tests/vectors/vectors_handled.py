@@ -1,7 +1,4 @@
-"""Families of handling under presets that have none: stage commitment.
-
-No shipped preset has edits, so nothing of the kind can hold yet.
-"""
+"""Families of handling: under a preset that has them, and under presets that have none."""
 
 from __future__ import annotations
 
@@ -79,3 +76,94 @@ for name, about, build, says in (
     ),
 ):
     add("commitment", name, about, build, says=says)
+
+
+# --- under a preset that has them
+
+
+def _searched(far: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return a statement of a picture that lies far from each of its families.
+
+    Args:
+        far: residual of every restart on the accused, where it is another one, by edit.
+
+    """
+    residuals: list[str | None] = ["4.40000e-02"] * 24
+    content = v.make(preset="handled-quick-v1", residuals=residuals)
+    predicate = content["predicate"]
+    further = v.independent.expected_kinds(predicate)[1:]
+    predicate["handled"] = [_family(predicate, kind["edit"]) for kind in further]
+    for family in predicate["handled"]:
+        edit = family["controls"]["kind"]["edit"]
+        for record in family["restarts"]:
+            record["residual"] = (far or {}).get(edit, record["residual"])
+    return v.mend(content)
+
+
+def excluded() -> bytes:
+    content = _searched()
+    assert content["predicate"]["finding"]["verdict"] == "excluded"
+    return v.sign(content)
+
+
+def undecided() -> bytes:
+    content = _searched({"tone": "7.99999e-05"})
+    assert content["predicate"]["finding"]["verdict"] == "inconclusive"
+    return v.sign(content)
+
+
+def dropped() -> bytes:
+    content = _searched({"tone": "7.99999e-05"})
+    edits = content["predicate"]["handled"]
+    edits[:] = [one for one in edits if one["controls"]["kind"]["edit"] != "tone"]
+    assert v.mend(content)["predicate"]["finding"]["verdict"] == "excluded"
+    return v.sign(content)
+
+
+def reordered() -> bytes:
+    content = _searched()
+    content["predicate"]["handled"].reverse()
+    return v.sign(v.mend(content))
+
+
+def transplanted() -> bytes:
+    content = _searched()
+    first, second, *_ = content["predicate"]["handled"]
+    second["restarts"] = copy.deepcopy(first["restarts"])
+    return v.sign(v.mend(content, keep=("seeds",)))
+
+
+def called_excluded() -> bytes:
+    content = _searched({"tone": "7.99999e-05"})
+    content["predicate"]["finding"] = _searched()["predicate"]["finding"]
+    return v.sign(content)
+
+
+HANDLED = (
+    ("passing", "excluded-handled", "Far from all families of its preset.", excluded, ""),
+    ("passing", "inconclusive-handled", "Not far enough from one of them.", undecided, ""),
+    (
+        "commitment",
+        "handled-family-dropped",
+        "The one that it is near is gone.",
+        dropped,
+        "handled",
+    ),
+    ("commitment", "handled-reordered", "Families in another order.", reordered, "handled.0"),
+    (
+        "commitment",
+        "handled-restarts-of-another",
+        "The restarts of one family in another.",
+        transplanted,
+        "handled.1.restarts.0.seed",
+    ),
+    (
+        "statistics",
+        "handled-called-excluded",
+        "The finding of another picture, though it is near one family.",
+        called_excluded,
+        "finding.families",
+    ),
+)
+for stage, name, about, build, says in HANDLED:
+    add(stage, name, about, build, says=says, stored=False)

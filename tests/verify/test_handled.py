@@ -503,7 +503,7 @@ def test_a_kind_that_is_none(change):
 # --- presets without edits
 
 
-def test_the_presets_that_are_shipped_have_no_families():
+def test_pristine_presets_have_no_families():
     def handled_too(predicate):
         predicate["handled"] = [handled()["predicate"]["handled"][0]]
 

@@ -42,10 +42,17 @@ def test_the_edits_and_their_words():
     assert stated == WORDS
 
 
-def test_no_preset_that_is_shipped_has_edits():
-    assert "No preset of section 3 has\n`edits`" in TEXT
-    shipped = [p for name, p in PRESETS.items() if not name.startswith("test-")]
-    assert all(p.edits is None and p.accused_restarts is None for p in shipped)
+def test_which_presets_have_edits():
+    assert "Under a preset without `edits`,\nbundles with `handled`, `narrowed`" in TEXT
+    assert "all of section 21 in the order of its\ntable, and `accusedRestarts`, twice" in TEXT
+    for name, preset in PRESETS.items():
+        if name.startswith("pristine"):
+            assert preset.edits is None
+            assert preset.accused_restarts is None
+        elif name.startswith("handled"):
+            plain = PRESETS[name.replace("handled", "pristine").replace("v1", "v2")]
+            changed = {"name": name, "edits": EDITS, "accused_restarts": 2 * plain.restarts}
+            assert preset == plain.model_copy(update=changed)
 
 
 SIDES = [(16, 16), (15, 40), (20, 30), (24, 36), (25, 37), (16, 24), (16, 23), (20, 31), (40, 50)]
@@ -79,6 +86,18 @@ def test_every_edit_has_a_row_of_what_is_done():
     for row in rows:
         for name in names(row[0]):
             assert _CLASSES[name].parameters == int(row[1]), name
+
+
+def test_the_shares_that_are_left_out():
+    pytest.importorskip("torch")
+    from deniability.imaging.edits.registry import _CLASSES
+
+    words = " ".join(section("How outputs are handled").split())
+    overlays = ("patched", "bordered", "captioned")
+    shares = [_CLASSES[name].covered for name in overlays]
+    stated = "{} for `patched`, {} for `bordered`, {} for `captioned`"
+    assert stated.format(*shares) in words
+    assert not any(_CLASSES[name].covered for name in EDITS if name not in overlays)
 
 
 def test_the_seed_of_a_restart_through_an_edit():
@@ -138,9 +157,9 @@ def test_every_sentence_fits_into_its_field(family):
             verdict, kind=KINDS[family], edits=edits, failed=["x" * 5000], **given
         )
         assert len(sentence) <= 1990
-        assert ("x" * 401 in sentence) is False
-        assert ("x" * 400 in sentence) is (verdict == "inconclusive")
-    assert "only the first 400 characters" in TEXT
+        assert ("x" * 201 in sentence) is False
+        assert ("x" * 200 in sentence) is (verdict == "inconclusive")
+    assert "only the first 200 characters" in TEXT
     assert all(len(line) <= 1990 for line in scope_lines(KINDS[family], edits=edits))
 
 
@@ -165,6 +184,8 @@ def test_what_the_search_may_move():
     words = " ".join(section("What the search moves").split())
     assert f"u = {REACH} · tanh(w/{REACH})" in words
     assert f"one of {edited._CANDIDATES} draws" in words
+    *most, last = edited._CHOICES
+    assert f"after {', '.join(map(str, most))} and {last} iterations" in words
     import math
 
     assert free_numbers(0.5) == pytest.approx(1.25 * math.atanh(0.4))
