@@ -15,7 +15,7 @@ from deniability import errors
 from deniability.cli import failure, verification
 from deniability.cli.app import make_app
 from deniability.cli.attribute import ATTRIBUTION_CODES
-from deniability.cli.prove import _NARROWED_CODE, VERDICT_CODES
+from deniability.cli.prove import NARROWED_CODE, VERDICT_CODES
 from deniability.generators.options import parse_config
 from deniability.report.wording import CAVEATS, numbers
 from deniability.stats.binomial import (
@@ -186,7 +186,7 @@ def test_the_exit_codes_are_those_of_the_program():
         failure.INTERRUPTED,
         failure.PIPE_CLOSED,
         *VERDICT_CODES.values(),
-        _NARROWED_CODE,
+        NARROWED_CODE,
     }
     assert set(rows) == {0} | others | exit_codes_of_errors()
     for verdict, code in VERDICT_CODES.items():
