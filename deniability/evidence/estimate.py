@@ -32,6 +32,7 @@ from deniability.inversion.cost import (
 )
 from deniability.inversion.encoder import EncoderTraining
 from deniability.inversion.search import restarts_per_chunk, targets_per_chunk
+from deniability.wire.families import kinds_of
 from deniability.wire.protocol import PRESETS, Protocol, SolverName, mismatch_ways
 from deniability.wire.roles import most_labels
 
@@ -60,6 +61,8 @@ BASIS = (
     f"way; {STEPS_PER_MISS[1]:.0f} more for controls of a model with labels.",
     f"Proving: as many for an own picture, in a first batch of restarts; {STEPS_PER_MISS[0]:.0f} "
     f"to {STEPS_PER_MISS[1]:.0f} for every restart on another. Adam takes the preset's number.",
+    "A handled preset makes controls of every family of handling for the first picture, and "
+    "searches all of them for each; those times are rougher still, since edits differ.",
     "Those counts were seen with the models of the benchmarks; a model that is hard to invert, or "
     "a busier machine, takes longer. The first JPEG of each kind takes controls of its own, about "
     "as long as registering without the encoder. Loading and writing files are not included.",
@@ -164,9 +167,10 @@ def measure_costs(generator: Generator) -> Costs:
 
 def _distinct(dimension: int) -> list[Protocol]:
     """Return the shipped presets without those that do as an earlier one does for d numbers."""
-    found: dict[tuple[str, int], Protocol] = {}
+    found: dict[tuple[str, int, bool], Protocol] = {}
     for protocol in PRESETS.values():
-        found.setdefault((protocol.solver(dimension), protocol.controls), protocol)
+        does = (protocol.solver(dimension), protocol.controls, protocol.edits is not None)
+        found.setdefault(does, protocol)
     return list(found.values())
 
 
@@ -274,8 +278,21 @@ def _estimate(generator: Generator, protocol: Protocol, costs: Costs) -> Estimat
         fixed + one * (protocol.controls * control + ways * other)
         for control, other in zip(first, refined, strict=True)
     ]
-    reached = [_LOOKS * forward + few * at_once * control for control in first]
-    in_vain = [_LOOKS * forward + few * protocol.restarts * steps for steps in missed]
+    spec = generator.spec
+    kinds = kinds_of(protocol, standard_kind(spec), height=spec.height, width=spec.width)
+    # Of further families of handling the first picture takes the controls as well.
+    further = [
+        one * (len(kinds) - 1) * (protocol.controls * control + ways * other)
+        for control, other in zip(first, refined, strict=True)
+    ]
+    reached = [
+        more + len(kinds) * (_LOOKS * forward + few * at_once * control)
+        for more, control in zip(further, first, strict=True)
+    ]
+    in_vain = [
+        more + len(kinds) * (_LOOKS * forward + few * protocol.searches * steps)
+        for more, steps in zip(further, missed, strict=True)
+    ]
     return Estimate(protocol, solver, _strayed(register), _strayed(reached), _strayed(in_vain))
 
 
