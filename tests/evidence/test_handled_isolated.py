@@ -67,6 +67,7 @@ def request(proof, image, model, options, count):
         "model": str(model),
         "signer": base64.b64encode(verified.signer.der).decode(),
         "payload": verified.payload_digest,
+        "candidate": verified.exclusion.model.digest,
         "options": json.dumps(dataclasses.asdict(options)),
     }
     return canonical_json(message if count is None else message | {"count": count})

@@ -9,7 +9,7 @@ import toy_evidence as toy
 from safetensors.torch import load_file
 
 from deniability.cli.answers import check_answer
-from deniability.errors import CommitmentError, ImageError, ReplayError
+from deniability.errors import CommitmentError, InputError, ReplayError
 from deniability.evidence import mismatch
 from deniability.evidence import prove as prove_module
 from deniability.evidence.register import state_folder
@@ -182,7 +182,7 @@ def test_a_narrowed_search_is_checked_as_such(handled, folder, mirrored_case):
         v1(replace(narrowed, verified=_as_if(narrowed, narrowed=("tone",))))
     with pytest.raises(CommitmentError, match="further families"):
         v1(replace(narrowed, verified=_as_if(narrowed, narrowed=("mirrored", "noisy"))))
-    with pytest.raises(ImageError, match="narrowed"):
+    with pytest.raises(InputError, match="narrow a search to"):
         v1(replace(narrowed, verified=_as_if(narrowed, narrowed=("resized-bilinear",))))
 
 
