@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from mersenne import NumpyOracle, TorchOracle
 
 from deniability.errors import GeneratorError
-from deniability.generators import normal
 from deniability.generators.entropy import (
     entropy_source,
     latents_from_seed,
-    shake256_normal,
-    shake256_uniform,
 )
+from deniability.imaging import normal
+from deniability.imaging.draws import shake256_normal, shake256_uniform
 from deniability.imaging.normal import natural_logarithm, normal_quantile
 from deniability.wire.generator import GeneratorSpec
 
