@@ -412,13 +412,6 @@ def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
     light = verify_command(proof.path, key=public)
     full = verify_command(proof.path, key=public, image=job.image, model=job.model)
     out.line(finding.sentence)
-    for name, text in numbers(exclusion):
-        out.field(name, text)
-    latent = _latent(proof)
-    if latent is not None:
-        shown = ", ".join(f"{value:.4f}" for value in latent[:_SHOWN])
-        more = f", ... ({len(latent)} numbers, all in the latents file)"
-        out.field("latent", shown + (more if len(latent) > _SHOWN else ""))
     verified = proof.verified
     for caveat in caveats(
         verified.dating,
@@ -427,6 +420,13 @@ def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
         narrowed=exclusion.narrowed,
     ):
         out.field("note", caveat)
+    for name, text in numbers(exclusion):
+        out.field(name, text)
+    latent = _latent(proof)
+    if latent is not None:
+        shown = ", ".join(f"{value:.4f}" for value in latent[:_SHOWN])
+        more = f", ... ({len(latent)} numbers, all in the latents file)"
+        out.field("latent", shown + (more if len(latent) > _SHOWN else ""))
     out.field("bundle", str(proof.path))
     out.field("latents", str(latents))
     if figure is not None:

@@ -132,7 +132,7 @@ def observe(
     kinds = (
         () if protocol is None else kinds_of(protocol, kind, height=height, width=width, only=only)
     )
-    if not kinds and (picture.height, picture.width) != (height, width):
+    if not kinds and only is None and (picture.height, picture.width) != (height, width):
         raise ImageError(
             "the picture does not have the size of this model's outputs",
             where=where,

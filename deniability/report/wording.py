@@ -110,8 +110,10 @@ def numbers(exclusion: Exclusion) -> list[tuple[str, str]]:
     """Return the tier and the numbers behind a finding, each with its name."""
     finding = exclusion.finding
     rows = [("tier", f"{finding.tier} (protocol {exclusion.protocol.name})")]
-    for family in finding.families:
-        rows += _family(family, undecided=finding.verdict == "inconclusive")
+    if len(finding.families) > 1:
+        rows += [("family", _in_a_line(family)) for family in finding.families]
+    else:
+        rows += _family(finding.families[0], undecided=finding.verdict == "inconclusive")
     if finding.reached is not None:
         edit = finding.families[finding.reached.family or 0].edit
         rows.append(
@@ -122,6 +124,17 @@ def numbers(exclusion: Exclusion) -> list[tuple[str, str]]:
             )
         )
     return rows
+
+
+def _in_a_line(family: FamilyFinding) -> str:
+    """Return the numbers of one of many families, in the order in which the rule takes them."""
+    failed = [gate.name for gate in family.gates if not gate.passed]
+    return (
+        f"{family.edit or 'unedited'}: {family.k} of {family.n} controls as far or farther, "
+        f"residual {family.statistic or 'infinite'} where {family.margin or 'infinity'} counts as "
+        f"different, {family.recovered} found again; "
+        + (f"not met: {', '.join(failed)}" if failed else "excluded")
+    )
 
 
 def _family(family: FamilyFinding, *, undecided: bool) -> list[tuple[str, str]]:
