@@ -216,6 +216,9 @@ def report(rows: dict[str, Row], size: str) -> None:
         + table(header, lines)
         + f"\n\n{machine('cpu')}\n"
     )
+    missing = [name for name in ("unedited", *EDITS) if name not in rows]
+    if missing:
+        text += f"\nNot measured yet: {', '.join(missing)}.\n"
     stem.with_suffix(".md").write_text(text)
 
 
