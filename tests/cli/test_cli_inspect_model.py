@@ -24,6 +24,13 @@ FACTORY = ("--factory", "toy_networks:toy")
 
 
 @pytest.fixture(autouse=True)
+def _shipped_presets_only(monkeypatch):
+    """Leave out what other tests of this process have put beside the shipped presets."""
+    for name in [name for name in PRESETS if name.startswith("test-")]:
+        monkeypatch.delitem(PRESETS, name)
+
+
+@pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Measure for a moment only: what is tested is what is measured, not how long it takes."""
     monkeypatch.setattr(estimate, "_BUDGET", 0.05)
