@@ -700,7 +700,7 @@ def applies(name: str, predicate: dict[str, Any]) -> bool:
         large = name not in MOVING or min(model) >= 16
         return model == file and large
     shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
-    least, most = Fraction(0), Fraction(10**6)
+    least, most = Fraction(1, 4), Fraction(4)
     if name == "cut-out":
         least, most = Fraction(4, 5), Fraction(1)
     if name == "framed":

@@ -16,6 +16,7 @@ from deniability.imaging.residual import trimmed
 from deniability.wire.observation import ObservationKind
 
 _PROBES = 3
+_LEAST = 4  # one in so many coordinates has to be left
 _TILES = 16  # along the shorter side, where the worst are left out
 
 
@@ -136,4 +137,6 @@ class EditedHandling(Handling):
             differs = (first - second).abs() > 1e-6
             depends = differs if depends is None else depends | differs
         assert depends is not None  # noqa: S101
-        return torch.nonzero(~depends)[:, 0]
+        left = torch.nonzero(~depends)[:, 0]
+        # Too few coordinates are met by any model: then nothing is said of this family.
+        return left if _LEAST * len(left) >= len(depends) else left[:0]

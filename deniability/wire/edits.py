@@ -124,7 +124,9 @@ def changes_size(name: EditName) -> bool:
 def applies(name: EditName, *, model: tuple[int, int], file: tuple[int, int], colour: bool) -> bool:
     """Tell whether a file can be an output that was handled so.
 
-    At most a fifth of each side is cut off, and a quarter added to it as a frame.
+    At most a fifth of each side is cut off, and a quarter added to it as a frame. A picture of a
+    few pixels could be made of any output, and a huge one fits no memory: sides are resized by at
+    most 4.
 
     Args:
         name: of the family.
@@ -138,6 +140,6 @@ def applies(name: EditName, *, model: tuple[int, int], file: tuple[int, int], co
     if not changes_size(name):
         return model == file and (name not in _MOVING or min(model) >= 16)
     shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
-    least = {"cut-out": Fraction(4, 5), "framed": Fraction(1)}.get(name, Fraction(0))
-    most = {"cut-out": Fraction(1), "framed": Fraction(5, 4)}.get(name, Fraction(10**6))
+    least = {"cut-out": Fraction(4, 5), "framed": Fraction(1)}.get(name, Fraction(1, 4))
+    most = {"cut-out": Fraction(1), "framed": Fraction(5, 4)}.get(name, Fraction(4))
     return model != file and all(least <= share <= most for share in shares)

@@ -303,7 +303,9 @@ def test_every_mode_is_tried(name, shape):
         ("cut-out", (20, 20), (19, 21), True, False),
         ("framed", (20, 20), (25, 20), True, True),
         ("framed", (20, 20), (26, 20), True, False),
-        ("resized-nearest", (20, 20), (1, 4000), True, True),
+        ("resized-nearest", (20, 20), (5, 80), True, True),
+        ("resized-nearest", (20, 20), (4, 20), True, False),
+        ("resized-nearest", (20, 20), (20, 81), True, False),
         ("resized-nearest", (20, 20), (20, 20), True, False),
     ],
 )
@@ -329,6 +331,13 @@ def test_hidden_pixels_decide_nothing_and_all_others_count(name, shape, size):
     first, second = handling.save(picture), handling.save(other)
     for field in ("low", "high", "centre"):
         assert torch.equal(getattr(first, field), getattr(second, field))
+
+
+def test_of_too_few_coordinates_none_is_left():
+    """A 4:2:0 JPEG of 24 x 24 pixels, turned, shows one whole block: any model would meet that."""
+    handling = build_handling(jpeg_kind("rotated", (3, 24, 24), "ycc420"))
+    assert len(handling._shown) == 0
+    assert len(build_handling(kind_of("shifted", (1, 16, 16), (16, 16)))._shown) == 64
 
 
 @pytest.mark.parametrize("name", ["shifted", "cropped", "rotated"])

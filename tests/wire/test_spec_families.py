@@ -55,7 +55,21 @@ def test_which_presets_have_edits():
             assert preset == plain.model_copy(update=changed)
 
 
-SIDES = [(16, 16), (15, 40), (20, 30), (24, 36), (25, 37), (16, 24), (16, 23), (20, 31), (40, 50)]
+SIDES = [
+    (4, 6),
+    (3, 16),
+    (64, 64),
+    (65, 64),
+    (16, 16),
+    (15, 40),
+    (20, 30),
+    (24, 36),
+    (25, 37),
+    (16, 24),
+    (16, 23),
+    (20, 31),
+    (40, 50),
+]
 
 
 @pytest.mark.parametrize("colour", [True, False])
@@ -68,7 +82,7 @@ def test_which_files_an_edit_applies_to(model, file, colour):
     for row in rows:
         for name in names(row[0]) or sorted(others):
             if "another size" in row[1]:
-                low, high = bounds.get(name, (0, 10**6))
+                low, high = bounds.get(name, (Fraction(1, 4), 4))
                 holds = file != model and all(low <= share <= high for share in shares)
             else:
                 holds = file == model and ("16 pixels" not in row[1] or min(model) >= 16)
