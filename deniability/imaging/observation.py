@@ -138,7 +138,7 @@ def observe(
             where=where,
             expected=f"{width} x {height} pixels, the model's",
             found=f"{picture.width} x {picture.height}",
-            hint="Nothing is resized silently; resized pictures are not examined by this preset.",
+            hint="Nothing is resized silently, and this preset does not examine pictures of this size.",
         )
     if only is not None and not kinds:
         raise ImageError(
