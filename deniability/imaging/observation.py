@@ -138,7 +138,8 @@ def observe(
             where=where,
             expected=f"{width} x {height} pixels, the model's",
             found=f"{picture.width} x {picture.height}",
-            hint="Nothing is resized silently, and this preset does not examine pictures of this size.",
+            hint="Nothing is resized silently, and this preset does not examine pictures of such a "
+            "size.",
         )
     if only is not None and not kinds:
         raise ImageError(
