@@ -93,10 +93,9 @@ def _is_ours(path: Path, what: str, *, latents: bool) -> bool:
 
 
 def _predicate_types() -> dict[str, str]:
-    from deniability.wire.attribution import ATTRIBUTION_TYPE  # noqa: PLC0415
-    from deniability.wire.binding import BINDING_TYPE  # noqa: PLC0415
     from deniability.wire.exclusion import EXCLUSION_TYPE  # noqa: PLC0415
     from deniability.wire.registration import REGISTRATION_TYPE  # noqa: PLC0415
+    from deniability.wire.statement import ATTRIBUTION_TYPE, BINDING_TYPE  # noqa: PLC0415
 
     return {
         "bundle": EXCLUSION_TYPE,

@@ -50,7 +50,7 @@ from deniability.cli.verify_binding import (
 )
 from deniability.cli.withdraw import check_withdrawals, read_withdrawals
 from deniability.errors import StatementError
-from deniability.wire.binding import BINDING_TYPE
+from deniability.wire.statement import BINDING_TYPE
 
 if TYPE_CHECKING:
     from deniability.verify.attribution import VerifiedAttribution
@@ -176,7 +176,7 @@ def verify(
     flags: ModelFlags,
 ) -> None:
     """Check a bundle: V0 alone, V1 with --image and --model, V2 with --replay too."""
-    from deniability.verify.attribution import VerifiedAttribution  # noqa: PLC0415
+    from deniability.verify.bundle import VerifiedBundle  # noqa: PLC0415
 
     out = Output(json, quiet)
     models = model or []
@@ -213,7 +213,7 @@ def verify(
         verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
         return
     report = VerificationReport(checked=[_V0_CHECKED], accused_at=accused)
-    if isinstance(verified, VerifiedAttribution):
+    if not isinstance(verified, VerifiedBundle):
         refuse_examiners(attest, attestation)
         report.warnings += check_withdrawals(withdrawals, verified, bundle)
         report.add_withdrawals(len(withdrawals))
@@ -280,7 +280,7 @@ def _verify_bytes(
     enabled = gc.isenabled()
     gc.disable()
     try:
-        from deniability.verify.attribution import verify_finding  # noqa: PLC0415
+        from deniability.verify.finding import verify_finding  # noqa: PLC0415
 
         return verify_finding(raw, trust=trust, where=str(path))
     finally:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deniability.cli.bind import binding_json, tell_binding
 from deniability.cli.exhibits import borrowed, check_model_file, check_sidecar, described
 from deniability.cli.failure import UsageError
 from deniability.cli.options import choose_device
@@ -239,8 +238,6 @@ def check_deployment(
         CommitmentError: the list is another one.
 
     """
-    from deniability.verify.withdrawal import refuse_withdrawn  # noqa: PLC0415
-
     deployment = verified.deployment
     if deployment is None or deployment.binding is None or deployment.signer is None:
         if obtained is not None:
@@ -249,6 +246,8 @@ def check_deployment(
                 where="--obtained",
             )
         return verified
+    from deniability.verify.withdrawal import refuse_withdrawn  # noqa: PLC0415
+
     binding = deployment.binding
     try:
         refuse_withdrawn(
@@ -275,6 +274,8 @@ def _tell(
 ) -> None:
     first = FIRST_LINES[level]
     out.line(first)
+    from deniability.cli.bind import binding_json, tell_binding  # noqa: PLC0415
+
     tell_binding(out, verified.binding)
     out.field("signed by", f"key {verified.signer.keyid} ({source})")
     notes = list(report.warnings)

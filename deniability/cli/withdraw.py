@@ -105,6 +105,8 @@ def read_withdrawals(given: list[Path] | None) -> tuple[WithdrawalFile, ...]:
         InputError: one cannot be read, or there are too many.
 
     """
+    if not given:
+        return ()
     from deniability.errors import InputError  # noqa: PLC0415
     from deniability.verify.withdrawal import (  # noqa: PLC0415
         MAX_WITHDRAWAL_BYTES,
@@ -113,7 +115,7 @@ def read_withdrawals(given: list[Path] | None) -> tuple[WithdrawalFile, ...]:
     from deniability.wire.files import read_capped  # noqa: PLC0415
 
     paths: list[Path] = []
-    for path in given or ():
+    for path in given:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         paths += [p for p in inside if p == path or p.name.endswith(SUFFIX)]
     if len(paths) > _MAX_FILES:
@@ -137,6 +139,8 @@ def check_withdrawals(
         WithdrawnError: the finding was withdrawn, or its key revoked.
 
     """
+    if not withdrawals:
+        return []
     from deniability.verify.withdrawal import refuse_withdrawn  # noqa: PLC0415
 
     return list(

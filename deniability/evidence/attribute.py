@@ -26,14 +26,10 @@ from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
 from deniability.verify.attribution import VerifiedAttribution, verify_attribution
 from deniability.verify.parse import MAX_BUNDLE_BYTES, MAX_VALUES
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.attribution import (
-    ATTRIBUTION_TYPE,
-    MAX_CANDIDATES,
-    MIN_CANDIDATES,
-    Attribution,
-)
+from deniability.wire.attribution import MAX_CANDIDATES, MIN_CANDIDATES, Attribution
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.protocol import Protocol, mismatch_ways
+from deniability.wire.statement import ATTRIBUTION_TYPE
 
 #: Commas and opening brackets of a record of a control or mismatch, of a restart, and of all else
 #: in a candidate: its generator, quantisation tables, finding and protocol. From above.

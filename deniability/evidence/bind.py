@@ -30,16 +30,11 @@ from deniability.stats.binding import binding_scope, decide_binding
 from deniability.verify.binding import VerifiedBinding, verify_binding
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.binding import (
-    BINDING_TYPE,
-    MAX_PICTURES,
-    Binding,
-    Obtained,
-    listed_digests,
-)
+from deniability.wire.binding import MAX_PICTURES, Binding, Obtained, listed_digests
 from deniability.wire.exclusion import RegistrationReference
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.registration import FileDescriptor
+from deniability.wire.statement import BINDING_TYPE
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
 from deniability.crypto.encoding import b64encode
 from deniability.crypto.keys import PrivateKey
@@ -51,7 +50,6 @@ from deniability.wire.exclusion import (
     Exclusion,
     HandledSearch,
     RegistrationReference,
-    RestartRecord,
 )
 from deniability.wire.families import edits_of
 from deniability.wire.files import read_capped, write_atomic
@@ -59,6 +57,7 @@ from deniability.wire.generator import GeneratorSpec
 from deniability.wire.numbers import decimal_string
 from deniability.wire.protocol import Protocol
 from deniability.wire.registration import FileDescriptor
+from deniability.wire.restarts import RestartRecord, Restarts
 from deniability.wire.roles import restart_seed, searched_as
 
 #: Largest accused file that is read, bytes.
@@ -460,17 +459,15 @@ def _exclusion(
     )
 
 
-def _root(restarts: Sequence[RestartRecord]) -> str:
-    return merkle_root([canonical_json(r.to_wire()) for r in restarts]).hex()
+def _root(restarts: Restarts) -> str:
+    return merkle_root(restarts.leaves).hex()
 
 
-def _records(
-    one: Searched, exhibit: Exhibit, opened: OpenRegistration
-) -> tuple[RestartRecord, ...]:
+def _records(one: Searched, exhibit: Exhibit, opened: OpenRegistration) -> Restarts:
     procedure = opened.procedure
     picture = searched_as(exhibit.file.sha256, one.calibrated.controls.kind)
     digest = procedure.protocol.digest
-    return tuple(
+    return Restarts(
         _record(
             r, restart_seed(procedure.model, digest, picture, r.index), procedure.generator.spec
         )

@@ -12,11 +12,9 @@ from deniability.verify.envelope import verify_envelope
 from deniability.verify.parse import parse_bundle, parse_model
 from deniability.verify.trust import TrustPolicy
 from deniability.verify.withdrawal import verify_withdrawal
-from deniability.wire.attribution import ATTRIBUTION_TYPE
-from deniability.wire.binding import BINDING_TYPE
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.registration import FileDescriptor
-from deniability.wire.statement import Statement
+from deniability.wire.statement import ATTRIBUTION_TYPE, BINDING_TYPE, Statement
 from deniability.wire.summary import SUMMARY_TYPE
 from deniability.wire.withdrawal import WITHDRAWAL_TYPE, Withdrawal
 

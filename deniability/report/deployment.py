@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from deniability.verify.deployment import Deployment
-from deniability.wire.binding import LEAST_OUTPUTS, Binding
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deniability.verify.deployment import Deployment
+    from deniability.wire.binding import Binding
 
 _NOT = "deployment not verified"
 NOT_SHOWN = f"{_NOT}: nothing shows that the registered model is the one in service"
@@ -38,6 +41,8 @@ def deployment_line(deployment: Deployment | None) -> str:
 
 
 def _missing(deployment: Deployment, binding: Binding) -> str:
+    from deniability.wire.binding import LEAST_OUTPUTS  # noqa: PLC0415 - most bundles cite none
+
     result = binding.result
     if result.verdict == "bound":
         return (

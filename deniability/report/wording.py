@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from deniability.report.deployment import NOT_SHOWN, deployment_line
 from deniability.verify.chain import Dating
-from deniability.verify.deployment import Deployment
 from deniability.wire.edits import WORDS
 from deniability.wire.exclusion import Exclusion, FamilyFinding
 
 _NARROWED = "the search was narrowed by whoever made it; other handling was not examined than"
 if TYPE_CHECKING:
     from deniability.verify.bundle import VerifiedBundle
+    from deniability.verify.deployment import Deployment
 
 _UNDATED = "registered after the accusation, or undated"
 #: What a bundle without chain, timestamps and beacon does not show.

@@ -25,12 +25,12 @@ from deniability.wire.exclusion import (
     GateName,
     HandledSearch,
     Reached,
-    RestartRecord,
     Verdict,
 )
 from deniability.wire.families import edits_of
-from deniability.wire.numbers import decimal_string_up, order_of
+from deniability.wire.numbers import decimal_string_up
 from deniability.wire.protocol import Family, Protocol, mismatch_ways
+from deniability.wire.restarts import RestartRecord, Restarts
 
 #: Rounding error of a pixel, (1/12) step² with a step of 1/127.5: the floor of lossless files.
 LOSSLESS_FLOOR = Fraction(1, 195075)
@@ -207,24 +207,27 @@ def _judged(
     cautions: Sequence[str],
 ) -> _Judged:
     limits = thresholds(controls, protocol)
-    finite = [(order_of(r.residual), r.index, r) for r in restarts if r.residual is not None]
-    best = min(finite)[2] if finite else None
+    restarts = Restarts.of(restarts)
+    finite = [(order, place) for place, order in enumerate(restarts.orders) if order is not None]
+    best = restarts[min(finite)[1]] if finite else None
     statistic = residual(best.residual) if best else Infinite
     # An edit's threshold is its noise, and that may be more than the rounding of a pixel.
     most = min(limits.threshold, _fraction(LOSSLESS_FLOOR))
-    family = _family(protocol, controls, restarts, cautions, limits, statistic)
+    run = len(restarts), len(finite)
+    family = _family(protocol, controls, run, cautions, limits, statistic)
     return _Judged(family, best, statistic <= most)
 
 
 def _family(
     protocol: Protocol,
     controls: ControlSet,
-    restarts: Sequence[RestartRecord],
+    run: tuple[int, int],
     cautions: Sequence[str],
     limits: Thresholds,
     statistic: Residual,
 ) -> FamilyFinding:
     n = len(controls.controls)
+    recorded, finished = run
     k = sum(residual(control.residual) >= statistic for control in controls.controls)
     alpha, confidence = Fraction(protocol.alpha), Fraction(protocol.confidence)
     bound = decimal_up(upper_bound(k, n, confidence), 6)
@@ -254,8 +257,8 @@ def _family(
         ),
         _gate(
             "complete-search",
-            _complete(restarts, protocol),
-            f"{_finished(restarts)} of {protocol.searches} restarts ended with a finite residual",
+            recorded == protocol.searches == finished,
+            f"{finished} of {protocol.searches} restarts ended with a finite residual",
         ),
         _gate(
             "file-history",
@@ -284,14 +287,6 @@ def _family(
 
 def _gate(name: GateName, passed: bool, reason: str) -> Gate:
     return Gate(name=name, passed=passed, reason=reason)
-
-
-def _finished(restarts: Sequence[RestartRecord]) -> int:
-    return sum(r.residual is not None for r in restarts)
-
-
-def _complete(restarts: Sequence[RestartRecord], protocol: Protocol) -> bool:
-    return len(restarts) == protocol.searches == _finished(restarts)
 
 
 def _wire(value: Residual) -> str | None:

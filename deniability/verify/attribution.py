@@ -10,17 +10,17 @@ from deniability.errors import CommitmentError, StatisticsError
 from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
 from deniability.verify.bundle import VerifiedBundle, verify_exclusion
 from deniability.verify.envelope import SignedPayload, check_statement, verify_signature
-from deniability.verify.exclusion import ReadExclusion, read_either, read_part
+from deniability.verify.exclusion import ReadExclusion
 from deniability.verify.parse import parse_predicate
 from deniability.verify.timestamps import Times
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.attribution import ATTRIBUTION_TYPE, Attribution
-from deniability.wire.statement import Statement
+from deniability.wire.attribution import Attribution
+from deniability.wire.statement import ATTRIBUTION_TYPE, Statement
 
 
 @dataclass(frozen=True)
 class VerifiedAttribution:
-    """An attribution that passed V0. Only `verify_attribution` and `verify_finding` make one.
+    """An attribution that passed V0. Only this module makes one.
 
     Attributes:
         attribution: the predicate, every number of it recomputed.
@@ -53,41 +53,28 @@ def verify_attribution(
     """
     signed = verify_signature(raw, trust=trust, where=where)
     statement = check_statement(signed.payload, predicate_type=ATTRIBUTION_TYPE, where=where)
-    return _verified(signed, statement, trust, where)
+    return verify_statement(signed, statement, trust=trust, where=where)
 
 
-def verify_finding(
-    raw: bytes, *, trust: TrustPolicy, where: str = "bundle"
-) -> VerifiedBundle | VerifiedAttribution:
-    """Verify a bundle or an attribution, whichever the signed statement is.
+def verify_statement(
+    signed: SignedPayload, statement: Statement, *, trust: TrustPolicy, where: str
+) -> VerifiedAttribution:
+    """Verify the statement of an attribution whose signature was checked.
 
     Raises as `verify_attribution`.
     """
-    signed = verify_signature(raw, trust=trust, where=where)
-    read = read_either(signed.payload, ATTRIBUTION_TYPE, where=where)
-    if isinstance(read, ReadExclusion):
-        return verify_exclusion(read, signed, trust=trust, where=where)
-    return _verified(signed, read, trust, where)
-
-
-def _verified(
-    signed: SignedPayload, statement: Statement, trust: TrustPolicy, where: str
-) -> VerifiedAttribution:
-    predicate = statement.predicate
-    attribution = parse_predicate(predicate, Attribution, where=where)
+    attribution = parse_predicate(statement.predicate, Attribution, where=where)
     _check_candidates(attribution, where)
     _check_picture(attribution, where)
     # Step 20.4: every candidate by the same steps as if it were alone; same subject, same signer.
     bundles = tuple(
         verify_exclusion(
-            read_part(statement.subject, candidate, stated),
+            ReadExclusion(statement.subject, candidate),
             signed,
             trust=trust,
             where=_of(index, where),
         )
-        for index, (candidate, stated) in enumerate(
-            zip(attribution.candidates, predicate["candidates"], strict=True)
-        )
+        for index, candidate in enumerate(attribution.candidates)
     )
     _check_chains(bundles, where)
     _check_finding(attribution, where)

@@ -22,15 +22,10 @@ from deniability.verify.follows import check_residual, equal
 from deniability.verify.parse import parse_predicate
 from deniability.verify.timestamps import Times
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.binding import (
-    BINDING_TYPE,
-    Binding,
-    BindingKind,
-    BoundPicture,
-    listed_digests,
-)
+from deniability.wire.binding import Binding, BindingKind, BoundPicture, listed_digests
 from deniability.wire.numbers import order_of
 from deniability.wire.protocol import Protocol
+from deniability.wire.statement import BINDING_TYPE
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from deniability.verify.exclusion import ReadExclusion, read_exclusion
 from deniability.verify.follows import check_residual, equal, short
 from deniability.verify.parse import parse_predicate
 from deniability.verify.timestamps import Times
-from deniability.verify.trace import Trace, check_trace, leaves_of
+from deniability.verify.trace import Trace, check_trace
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.beacon import Beacon, round_time
 from deniability.wire.controls import Control, ControlSet
@@ -118,7 +118,7 @@ def verify_exclusion(
     check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
     _check_accused(exclusion, where)
     _check_control_sets(exclusion, where)
-    _check_trace(exclusion, read.trace, where)
+    _check_trace(exclusion, where)
     _check_finding(exclusion, where)
     chain = _check_chain(exclusion, signed, trust, where)
     return VerifiedBundle(
@@ -353,20 +353,19 @@ def _check_search(
         equal(f"{field}.best", f"below {control.restarts}", control.best, where)
 
 
-def _check_trace(exclusion: Exclusion, trace: bytes, where: str) -> None:
+def _check_trace(exclusion: Exclusion, where: str) -> None:
     # Step 11: every restart is there, from its derived seed, and the root commits to all.
     families, handled = exclusion.finding.families, exclusion.handled or ()
     kind = exclusion.controls.kind
     check_trace(Trace(exclusion, exclusion.restarts, kind, families[0].threshold), where)
-    root = merkle_root(leaves_of(trace)).hex()
+    root = merkle_root(exclusion.restarts.leaves).hex()
     equal("traceRoot", root, exclusion.trace_root, where)
     # With another number of families the finding is not the one that follows: step 12 says so.
     for number, (one, family) in enumerate(zip(handled, families[1:], strict=False)):
         field, kind = f"handled.{number}", one.controls.kind
         threshold = family.threshold
         check_trace(Trace(exclusion, one.restarts, kind, threshold, f"{field}.restarts"), where)
-        leaves = [canonical_json(restart.to_wire()) for restart in one.restarts]
-        equal(f"{field}.traceRoot", merkle_root(leaves).hex(), one.trace_root, where)
+        equal(f"{field}.traceRoot", merkle_root(one.restarts.leaves).hex(), one.trace_root, where)
 
 
 def _check_finding(exclusion: Exclusion, where: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,11 +11,12 @@ from deniability.errors import ParseError
 from deniability.verify.envelope import check_statement
 from deniability.verify.parse import parse_predicate, within_caps
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion
+from deniability.wire.restarts import Restarts
 from deniability.wire.statement import Statement, StatementHead, Subject
 
 # The one integer that counts on the wire may be and canonical JSON may not.
 _UNSAFE = b"%d" % (MAX_SAFE_INTEGER + 1)
-_EMPTY_TRACE = b'"restarts":[]'
+_TRACE = b'"restarts":['
 
 
 class _ExclusionStatement(StatementHead):
@@ -32,13 +32,11 @@ class ReadExclusion:
     Attributes:
         subject: of the statement.
         exclusion: parsed.
-        trace: canonical JSON of the restarts, as signed.
 
     """
 
     subject: tuple[Subject, ...]
     exclusion: Exclusion
-    trace: bytes
 
 
 def read_exclusion(payload: bytes, *, where: str) -> ReadExclusion:
@@ -73,52 +71,36 @@ def _read_in_steps(payload: bytes, where: str) -> ReadExclusion:
 
 def _of_statement(statement: Statement, where: str) -> ReadExclusion:
     exclusion = parse_predicate(statement.predicate, Exclusion, where=where)
-    return read_part(statement.subject, exclusion, statement.predicate)
-
-
-def read_part(
-    subject: tuple[Subject, ...], exclusion: Exclusion, stated: dict[str, Any]
-) -> ReadExclusion:
-    """Return an exclusion that was parsed from JSON of a canonical payload with this subject."""
-    return ReadExclusion(subject, exclusion, canonical_json(stated["restarts"]))
+    return ReadExclusion(statement.subject, exclusion)
 
 
 def _read_at_once(payload: bytes) -> ReadExclusion | None:
     """Read a payload without making JSON of it twice; None where that is not the end of it.
 
-    The bytes are compared with those that the parsed statement is written as. So everything that
-    has a second spelling is refused, as where JSON and model are checked one after the other.
+    The restarts are cut out and read by themselves. The bytes of what is left are compared with
+    those that the parsed statement is written as. So everything that has a second spelling is
+    refused, as where JSON and model are checked one after the other.
     """
-    if not within_caps(payload) or _UNSAFE in payload:
+    # `restarts` of controls and protocols are numbers, and quotes in text are escaped. In the
+    # order of canonical JSON the list of the predicate itself is the last that is called so.
+    start = payload.rfind(_TRACE) + len(_TRACE)
+    end = payload.find(b"]", start)
+    rest = payload[:start] + payload[end:]
+    if start < len(_TRACE) or end < 0 or not within_caps(payload) or _UNSAFE in rest:
         return None
+    restarts = Restarts.read(payload[start - 1 : end + 1])
     try:
-        statement = _ExclusionStatement.model_validate_json(payload)
-        if statement.predicate_type != EXCLUSION_TYPE:
-            return None
-        exclusion = statement.predicate
-        before, mark, after = canonical_json(_without_trace(statement)).partition(_EMPTY_TRACE)
+        statement = _ExclusionStatement.model_validate_json(rest)
+        again = canonical_json(statement.to_wire())
     except (ValidationError, ParseError):
         return None
-    trace = _trace(exclusion)
-    if not mark or payload != b'%s"restarts":%s%s' % (before, trace, after):
+    exclusion = statement.predicate
+    if (
+        restarts is None
+        or len(exclusion.restarts)
+        or statement.predicate_type != EXCLUSION_TYPE
+        or again != rest
+    ):
         return None
-    return ReadExclusion(statement.subject, exclusion, trace)
-
-
-def _without_trace(statement: _ExclusionStatement) -> dict[str, Any]:
-    """Return a statement's JSON with a trace of no restarts.
-
-    `restarts` of controls and protocols are numbers, and quotes in text are escaped: so the bytes
-    of an empty trace stand in its canonical form once.
-    """
-    wire = statement.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude={"predicate": {"restarts"}}
-    )
-    wire["predicate"]["restarts"] = []
-    return wire
-
-
-def _trace(exclusion: Exclusion) -> bytes:
-    """Return the restarts' canonical JSON: their fields are declared in order, and are ASCII."""
-    written = exclusion.model_dump_json(by_alias=True, exclude_none=True, include={"restarts"})
-    return written.encode().removeprefix(b'{"restarts":').removesuffix(b"}")
+    exclusion = exclusion.model_copy(update={"restarts": restarts})
+    return ReadExclusion(statement.subject, exclusion)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deniability.verify.follows import check_residual, equal
-from deniability.wire.exclusion import Exclusion, RestartRecord
+from deniability.wire.exclusion import Exclusion
 from deniability.wire.numbers import order_of
 from deniability.wire.observation import ObservationKind
+from deniability.wire.restarts import RestartRecord, Restarts
 from deniability.wire.roles import label_rank, restart_seeds, searched_as, start_kind
 
 
@@ -29,7 +30,7 @@ class Trace:
     """
 
     exclusion: Exclusion
-    restarts: tuple[RestartRecord, ...]
+    restarts: Restarts
     kind: ObservationKind
     threshold: str
     field: str = "restarts"
@@ -56,45 +57,39 @@ def check_trace(trace: Trace, where: str) -> None:
     _check_label_order(trace, where)
 
 
-def leaves_of(trace: bytes) -> list[bytes]:
-    """Return the canonical JSON of each restart, from that of their list.
-
-    No field of a `RestartRecord` can hold a brace, so they stand only around the records.
-    """
-    return [b"{%s}" % inner for inner in trace[2:-2].split(b"},{")]
-
-
 def _all_follow(trace: Trace, seeds: list[str]) -> bool:
     """Tell whether `_check_each` and `_check_stop_order` have nothing to refuse."""
     encoder, labels = trace.exclusion.encoder is not None, trace.exclusion.generator.label_count
     least = order_of(trace.exclusion.protocol.resolution)
     threshold = order_of(trace.threshold)
     done = False
-    for index, (restart, seed) in enumerate(zip(trace.restarts, seeds, strict=True)):
+    columns = trace.restarts.columns
+    if [*columns.index] != [*range(len(seeds))] or [*columns.seed] != seeds:
+        return False
+    rows = zip(
+        *(trace.restarts.orders, columns.stop, columns.start, columns.distance, columns.latent),
+        strict=True,
+    )
+    for index, (order, stop, start, distance, latent) in enumerate(rows):
         if (
-            restart.index != index
-            or restart.seed != seed
-            or restart.start != start_kind(index, encoder=encoder, labels=labels)
-            or done is not (restart.stop == "notRun")
+            start != start_kind(index, encoder=encoder, labels=labels)
+            or done is not (stop == "notRun")
+            or (order is None) is not (distance is None)
         ):
             return False
-        finite = restart.residual is not None
-        if finite is not (restart.distance is not None):
-            return False
-        if restart.residual is not None:
-            order = order_of(restart.residual)
+        if order is not None:
             done = order <= threshold
             if (
-                restart.stop in {"nonFinite", "notRun"}
-                or restart.latent is None
-                or done is not (restart.stop == "reached")
-                or (order < least and restart.residual != "0")
+                stop in {"nonFinite", "notRun"}
+                or latent is None
+                or done is not (stop == "reached")
+                or (order < least and columns.residual[index] != "0")
             ):
                 return False
-        elif restart.stop == "notRun":
-            if restart.latent is not None or restart.iterations:
+        elif stop == "notRun":
+            if latent is not None or columns.iterations[index]:
                 return False
-        elif restart.stop != "nonFinite":
+        elif stop != "nonFinite":
             return False
     return True
 
@@ -138,7 +133,7 @@ def _check_stop_order(trace: Trace, where: str) -> None:
 def _check_label_order(trace: Trace, where: str) -> None:
     """Every label gets its turns: restarts of one rank try one label, those of two ranks two."""
     count, encoder = trace.exclusion.generator.label_count, trace.exclusion.encoder is not None
-    if count == 1 and all(restart.label is None for restart in trace.restarts):
+    if count == 1 and all(label is None for label in trace.restarts.columns.label):
         return
     turns: dict[int, int] = {}
     tried: set[int] = set()

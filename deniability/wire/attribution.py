@@ -10,8 +10,6 @@ from deniability.wire.base import UNPRINTABLE, Sha256Hex, Text, Timestamp, WireM
 from deniability.wire.exclusion import Exclusion
 from deniability.wire.registration import FileDescriptor
 
-ATTRIBUTION_TYPE = "urn:deniability:attribution/v1"
-
 #: Most and fewest models of one attribution. With one there is nothing to tell apart: `deny prove`.
 MAX_CANDIDATES = 64
 MIN_CANDIDATES = 2

@@ -8,14 +8,16 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
+#: What the two commonest forms look like, as inside a pattern.
+SHA256_HEX = "[0-9a-f]{64}"
+DECIMAL = r"(0|[1-9]\.[0-9]{5}e(?:\+[0-9]{2}|-(?:0[1-9]|[1-9][0-9])))"
+
 #: Hex sha256, lower case.
-Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256Hex = Annotated[str, StringConstraints(pattern=rf"^{SHA256_HEX}$")]
 #: Non-negative integer of any size as a decimal string without leading zeros.
 IntegerString = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,77})$")]
 #: A non-negative residual or ratio: "0", or d.ddddde±dd, six significant digits.
-DecimalString = Annotated[
-    str, StringConstraints(pattern=r"^(0|[1-9]\.[0-9]{5}e(\+[0-9]{2}|-(0[1-9]|[1-9][0-9])))$")
-]
+DecimalString = Annotated[str, StringConstraints(pattern=rf"^{DECIMAL}$")]
 #: Any finite decimal number in plain notation, e.g. "-1" or "0.05".
 PlainDecimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?$")]
 #: Characters that no text may have, as inside brackets of a pattern.

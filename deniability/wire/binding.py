@@ -18,7 +18,6 @@ from deniability.wire.protocol import Protocol
 from deniability.wire.registration import Environment, FileDescriptor, ModelDescriptor
 from deniability.wire.statement import Base64Text
 
-BINDING_TYPE = "urn:deniability:binding/v1"
 #: Fewest different outputs that bind.
 LEAST_OUTPUTS = 30
 #: Confidence of the share that may come from something else.

@@ -14,6 +14,7 @@ from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Family, Protocol
 from deniability.wire.registration import Environment, FileDescriptor, ModelDescriptor
+from deniability.wire.restarts import Restarts
 from deniability.wire.statement import Base64Text
 
 EXCLUSION_TYPE = "urn:deniability:exclusion/v1"
@@ -21,35 +22,6 @@ EXCLUSION_TYPE = "urn:deniability:exclusion/v1"
 Verdict = Literal["excluded", "reached", "inconclusive"]
 Tier = Literal["calibrated", "reached"]
 GateName = Literal["tail-bound", "effect-margin", "recall", "complete-search", "file-history"]
-
-
-class RestartRecord(WireModel):
-    """One restart on the accused picture, run or not.
-
-    The fields stand in the order of canonical JSON, so that writing a trace sorts nothing.
-
-    Attributes:
-        distance: mean squared distance of the best latent's output to the decoded values.
-        index: 0 … restarts - 1.
-        iterations: Jacobians or gradients.
-        label: combined label that it tried, absent if not run or if the model takes no label.
-        latent: sha256 of the best latent's float32 little-endian bytes.
-        residual: mean squared cell residual at that latent, absent if not finite or not run.
-        seed: derived.
-        start: kind of start latent.
-        stop: why it ended.
-
-    """
-
-    distance: DecimalString | None = None
-    index: Count
-    iterations: Count
-    label: Count | None = None
-    latent: Sha256Hex | None = None
-    residual: DecimalString | None = None
-    seed: Sha256Hex
-    start: Literal["encoder", "encoder-noise", "prior"]
-    stop: Literal["reached", "stalled", "exhausted", "nonFinite", "notRun"]
 
 
 class Accused(WireModel):
@@ -180,7 +152,7 @@ class HandledSearch(WireModel):
     """
 
     controls: ControlSet
-    restarts: tuple[RestartRecord, ...]
+    restarts: Restarts
     trace_root: Sha256Hex
 
 
@@ -218,7 +190,7 @@ class Exclusion(WireModel):
     beacon: Beacon | None = None
     binding: Base64Text | None = None
     controls: ControlSet
-    restarts: tuple[RestartRecord, ...]
+    restarts: Restarts
     trace_root: Sha256Hex
     narrowed: Annotated[tuple[HandlingName, ...], Field(min_length=1, max_length=64)] | None = None
     handled: Annotated[tuple[HandledSearch, ...], Field(min_length=1, max_length=63)] | None = None

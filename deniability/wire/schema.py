@@ -16,17 +16,17 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from deniability.wire.attribution import ATTRIBUTION_TYPE, Attribution
+from deniability.wire.attribution import Attribution
 from deniability.wire.base import WireModel
 from deniability.wire.beacon import Intent
-from deniability.wire.binding import BINDING_TYPE, Binding
+from deniability.wire.binding import Binding
 from deniability.wire.chain import CHAIN_TYPE, Chain
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion
 from deniability.wire.files import write_atomic
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import DEFAULT_PRESET, ENGINE_VERSION, PRESETS
 from deniability.wire.registration import REGISTRATION_TYPE, Registration
-from deniability.wire.statement import SigstoreBundle, Statement
+from deniability.wire.statement import ATTRIBUTION_TYPE, BINDING_TYPE, SigstoreBundle, Statement
 from deniability.wire.summary import VerificationSummary
 from deniability.wire.withdrawal import WITHDRAWAL_TYPE, Withdrawal
 

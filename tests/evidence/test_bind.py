@@ -25,7 +25,7 @@ from deniability.stats.binding import decide_binding, kind_threshold
 from deniability.verify.binding import verify_binding
 from deniability.verify.bundle import verify_bundle
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.binding import BINDING_TYPE
+from deniability.wire.statement import BINDING_TYPE
 
 
 def obtained(folder, generator, count=30, *, ending="png", **options):

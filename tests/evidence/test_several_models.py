@@ -18,7 +18,8 @@ from deniability.evidence.attribute import (
     values_of,
 )
 from deniability.evidence.replay import replay_latents
-from deniability.verify.attribution import verify_attribution, verify_finding
+from deniability.verify.attribution import verify_attribution
+from deniability.verify.finding import verify_finding
 from deniability.wire.protocol import PRESETS
 
 

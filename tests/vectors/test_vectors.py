@@ -22,7 +22,7 @@ from deniability.crypto.timestamps import parse_roots
 from deniability.errors import DeniabilityError
 from deniability.generators.load import ModelOptions, load_generator
 from deniability.imaging.decode import decode_picture
-from deniability.verify.attribution import verify_finding
+from deniability.verify.finding import verify_finding
 from deniability.verify.trust import TrustPolicy
 
 HERE = Path(__file__).resolve().parent

@@ -8,11 +8,12 @@ from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
 from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
 from deniability.stats.verdict import decide
-from deniability.wire.attribution import ATTRIBUTION_TYPE, Attribution
+from deniability.wire.attribution import Attribution
 from deniability.wire.exclusion import Exclusion
 from deniability.wire.registration import FileDescriptor, ModelDescriptor
+from deniability.wire.restarts import Restarts
 from deniability.wire.roles import control_seed, mismatch_seed, restart_seed
-from deniability.wire.statement import STATEMENT_TYPE
+from deniability.wire.statement import ATTRIBUTION_TYPE, STATEMENT_TYPE
 
 _RESIDUALS = {
     "excluded": {},
@@ -51,7 +52,7 @@ def candidate(number, verdict) -> Exclusion:
             ),
         }
     )
-    restarts = tuple(
+    restarts = Restarts(
         r.model_copy(
             update={"seed": restart_seed(model, QUICK.digest, PICTURE.sha256, r.index).hex()}
         )

@@ -9,10 +9,10 @@ from bundle_samples import _ENVIRONMENT, _GENERATOR, KEY, KIND, MODEL, QUICK, si
 from deniability.crypto.digest import sha256_hex
 from deniability.stats.binding import binding_scope, decide_binding, kind_threshold
 from deniability.stats.sentence import scope_lines
-from deniability.wire.binding import BINDING_TYPE, BindingKind, BoundPicture, Obtained
+from deniability.wire.binding import BindingKind, BoundPicture, Obtained
 from deniability.wire.observation import ObservationKind
 from deniability.wire.registration import FileDescriptor
-from deniability.wire.statement import STATEMENT_TYPE
+from deniability.wire.statement import BINDING_TYPE, STATEMENT_TYPE
 
 JPEG_KIND = ObservationKind(
     family="jpeg",

@@ -19,10 +19,11 @@ from deniability.verify.trust import TrustPolicy
 from deniability.wire.beacon import DRAND_DEFAULT, Beacon, Intent
 from deniability.wire.chain import CHAIN_TYPE, HEAD_NAME, ChainLink, chain_head
 from deniability.wire.controls import Control, ControlSet, Mismatch
-from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion, RestartRecord
+from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, mismatch_ways
 from deniability.wire.registration import FileDescriptor, ModelDescriptor
+from deniability.wire.restarts import RestartRecord
 from deniability.wire.roles import control_seed, mismatch_seed, restart_seed
 from deniability.wire.statement import BUNDLE_MEDIA_TYPE, PAYLOAD_TYPE, STATEMENT_TYPE
 

@@ -20,8 +20,9 @@ from deniability.crypto.digest import sha256_hex
 from deniability.stats.sentence import scope_lines
 from deniability.stats.verdict import decide
 from deniability.wire.controls import ControlSet
-from deniability.wire.exclusion import HandledSearch, RestartRecord
+from deniability.wire.exclusion import HandledSearch
 from deniability.wire.families import edits_of, kinds_of
+from deniability.wire.restarts import RestartRecord
 from deniability.wire.roles import restart_seed, searched_as
 
 #: For 8 x 8 pixels: unedited and the first three. For 7 x 7: the last two.

@@ -15,8 +15,9 @@ from deniability.errors import (
     UncheckedError,
 )
 from deniability.stats.attribution import attribution_verdict, decide_attribution
-from deniability.verify.attribution import verify_attribution, verify_finding
+from deniability.verify.attribution import verify_attribution
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
+from deniability.verify.finding import verify_finding
 
 VERDICTS = ("reached", "excluded", "inconclusive")
 

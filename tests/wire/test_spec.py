@@ -20,7 +20,6 @@ from deniability.stats.sentence import finding_sentence, model_cautions, scope_l
 from deniability.stats.verdict import LOSSLESS_FLOOR
 from deniability.verify import parse
 from deniability.wire import roles
-from deniability.wire.attribution import ATTRIBUTION_TYPE
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, mismatch_ways
@@ -33,7 +32,12 @@ from deniability.wire.roles import (
     restart_seed,
 )
 from deniability.wire.schema import schema_files
-from deniability.wire.statement import BUNDLE_MEDIA_TYPE, PAYLOAD_TYPE, STATEMENT_TYPE
+from deniability.wire.statement import (
+    ATTRIBUTION_TYPE,
+    BUNDLE_MEDIA_TYPE,
+    PAYLOAD_TYPE,
+    STATEMENT_TYPE,
+)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEXT = (ROOT / "schemas" / "SPEC.md").read_text("utf-8")

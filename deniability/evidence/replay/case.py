@@ -19,9 +19,10 @@ from deniability.imaging.handling import Handling, Observations
 from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.controls import ControlSet
 from deniability.wire.edits import HandlingName
-from deniability.wire.exclusion import Exclusion, FamilyFinding, RestartRecord
+from deniability.wire.exclusion import Exclusion, FamilyFinding
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.registration import ModelDescriptor
+from deniability.wire.restarts import Restarts
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Family:
     handling: Handling
     observations: Observations
     controls: ControlSet
-    restarts: tuple[RestartRecord, ...]
+    restarts: Restarts
     finding: FamilyFinding
 
     @property

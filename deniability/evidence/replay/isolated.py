@@ -32,8 +32,9 @@ from deniability.imaging.observation import observe
 from deniability.sandbox import seccomp
 from deniability.sandbox.interface import IsolationError
 from deniability.sandbox.messages import Advance, Answer, Failure, Note, Phase, encode
-from deniability.verify.attribution import VerifiedAttribution, verify_finding
+from deniability.verify.attribution import VerifiedAttribution
 from deniability.verify.bundle import VerifiedBundle
+from deniability.verify.finding import verify_finding
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.base import Sha256Hex, WireModel

@@ -27,9 +27,10 @@ from deniability.stats.sentence import model_cautions
 from deniability.stats.verdict import decide, reached_threshold, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.controls import Control, ControlSet, Mismatch
-from deniability.wire.exclusion import Exclusion, Finding, HandledSearch, RestartRecord
+from deniability.wire.exclusion import Exclusion, Finding, HandledSearch
 from deniability.wire.numbers import decimal_string, decimal_string_up
 from deniability.wire.protocol import MismatchWay
+from deniability.wire.restarts import RestartRecord, Restarts
 
 #: A stored residual is believed if ours is within this share of it, plus `_ABSOLUTE`, plus half
 #: the threshold of its kind: another machine's float32 rounds a control's pixels otherwise here
@@ -202,7 +203,7 @@ def compare_residuals(stored: str | None, ours: float | None, field: str, thresh
     return 0.0 if gap <= negligible else gap / max(claimed, ours)
 
 
-def _restarts_again(case: Case, family: Family) -> tuple[tuple[RestartRecord, ...], list[float]]:
+def _restarts_again(case: Case, family: Family) -> tuple[Restarts, list[float]]:
     """Return the trace with our residuals, lowered by the tolerance, and the differences."""
     run = [r for r in family.restarts if r.stop != "notRun"]
     latents = rows_of(case, family, "restarts", len(run))
@@ -221,7 +222,7 @@ def _restarts_again(case: Case, family: Family) -> tuple[tuple[RestartRecord, ..
         if value is not None:
             lowered = decimal_string(max(0.0, value * (1 - _RELATIVE) - _ABSOLUTE))
             changed[record.index] = record.model_copy(update={"residual": lowered})
-    return tuple(changed.get(r.index, r) for r in family.restarts), differences
+    return Restarts(changed.get(r.index, r) for r in family.restarts), differences
 
 
 def _controls_again(case: Case, family: Family) -> tuple[ControlSet, list[float]]:
@@ -301,7 +302,7 @@ def _mismatches_again(case: Case, family: Family) -> tuple[Mismatch, ...]:
     )
 
 
-def _exactly(case: Case, restarts: tuple[RestartRecord, ...]) -> bool:
+def _exactly(case: Case, restarts: Restarts) -> bool:
     """Tell whether the latent that is said to reach the unedited picture re-generates it here."""
     claimed = case.exclusion.finding.reached
     if claimed is None or claimed.family is not None:

@@ -33,6 +33,7 @@ from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.edits import WORDS
 from deniability.wire.exclusion import Exclusion
 from deniability.wire.numbers import decimal_string
+from deniability.wire.restarts import Restarts
 from deniability.wire.roles import restart_seed, searched_as
 
 #: V2 fails if the verifier's search gets below the prover's residual by more than this factor, or
@@ -256,7 +257,7 @@ def _check_lower(exclusion: Exclusion, family: Family, best: float) -> None:
     first, *others = family.restarts
     lowered = first.model_copy(update={"residual": decimal_string(best), "stop": "stalled"})
     traces = [exclusion.restarts, *(one.restarts for one in exclusion.handled or ())]
-    traces[family.number] = (lowered, *others)
+    traces[family.number] = Restarts([lowered, *others])
     finding = decide(
         protocol=exclusion.protocol,
         controls=exclusion.controls,
