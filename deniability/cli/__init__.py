@@ -18,4 +18,28 @@ def main() -> None:
 
     gc.freeze()
     gc.enable()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "torch" not in sys.modules:  # nor threads, nor processes
+        _end(code)
+    sys.exit(code)
+
+
+def _end(code: int) -> None:
+    """End the process, and leave it to the system to take its memory back.
+
+    Of a command that verified a bundle it is a tenth of the time to take every object apart.
+    """
+    import atexit  # noqa: PLC0415
+    import contextlib  # noqa: PLC0415
+    import os  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+    import threading  # noqa: PLC0415
+
+    if threading.active_count() > 1:
+        return
+    atexit._run_exitfuncs()  # noqa: SLF001 - it has no public name
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            if stream is not None:
+                stream.flush()
+    os._exit(code)
