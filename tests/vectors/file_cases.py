@@ -1,4 +1,4 @@
-"""The registry of files that are opened: pictures and models, each with what has to come of it."""
+"""The registry of files that are opened: pictures, models, checkpoints, and what comes of each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Which of our entry points opens them: `imaging.decode` or `generators.load`.
-FILE_STAGES = ("image", "generator")
+#: Which of our entry points opens them: `imaging.decode`, `generators.load` or `verify.log`.
+FILE_STAGES = ("image", "generator", "log")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import vectors_dating  # noqa: E402, F401
 import vectors_envelope  # noqa: E402, F401
 import vectors_handled  # noqa: E402, F401
 import vectors_image  # noqa: E402, F401
+import vectors_log  # noqa: E402, F401
 import vectors_model  # noqa: E402, F401
 import vectors_passing  # noqa: E402, F401
 import vectors_statement  # noqa: E402, F401
