@@ -73,11 +73,12 @@ class Procedure:
         self, handling: Handling, threshold: Fraction, *, batch_limit: int | None = None
     ) -> Engine:
         """Build the engine for one kind of observation."""
+        solver = self.solver()
         return Engine(
             generator=searched(self.generator, handling),
             handling=handling,
-            solver=self.solver(),
-            starts=starts_for(self.generator, self.encoder, handling),
+            solver=solver,
+            starts=starts_for(self.generator, self.encoder, handling, solver),
             restarts=self.protocol.restarts,
             threshold=float(threshold),
             resolution=float(self.protocol.resolution),

@@ -6,7 +6,9 @@ pictures have the file's size.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from deniability.imaging.edits.edit import free_numbers, within_reach
 from deniability.imaging.handling import Handling
 from deniability.inversion.encoder import Encoder
 from deniability.inversion.objective import Objective
+from deniability.inversion.race import ROUNDS, Race
+from deniability.inversion.solver import Solver
 from deniability.inversion.starts import Starts
 
 #: Parameters that a start is chosen from, by how well the output at them fits.
@@ -98,13 +102,15 @@ def searched(generator: Generator, handling: Handling) -> Generator:
     return generator
 
 
-def starts_for(generator: Generator, encoder: Encoder | None, handling: Handling) -> Starts:
+def starts_for(
+    generator: Generator, encoder: Encoder | None, handling: Handling, solver: Solver[Any]
+) -> Starts:
     """Return where restarts on files of a handling begin.
 
     `generator` is the plain one.
     """
     if isinstance(handling, EditedHandling):
-        return EditedStarts(generator, encoder, EditedGenerator(generator, handling.edit))
+        return EditedStarts(generator, encoder, EditedGenerator(generator, handling.edit), solver)
     return Starts(generator, encoder)
 
 
@@ -113,18 +119,26 @@ class EditedStarts(Starts):
     """Starts on edited pictures.
 
     For each of a few parameters drawn from the seed the edit is undone, the encoder guesses, and
-    the guess is edited again; the search begins where that fits best.
+    the guess is edited again; the search begins where that fits best. Of parameters that can be far
+    off, that is often a wrong place: so every other restart lets the best of each part of the bin
+    take a few steps first.
 
     Attributes:
         edited: the generator with the edit.
+        solver: whose steps those are.
 
     """
 
     edited: EditedGenerator
+    solver: Solver[Any]
 
     def guesses(self, pictures: Tensor) -> Tensor | None:
         """Return the targets' pictures: what there is to guess depends on the restart."""
         return pictures.to(self.generator.device)
+
+    def races(self, index: int) -> bool:
+        """Tell whether restart `index` is the winner of a race."""
+        return bool(index % 2 and self.edited.edit.parameters and not self.edited.edit.modes)
 
     def latent(self, index: int, seed: bytes, guess: Tensor | None) -> Tensor:
         """Return the start `d + q` of restart `index` on the picture `guess`."""
@@ -133,15 +147,43 @@ class EditedStarts(Starts):
             return torch.cat([super().latent(index, seed, None), parameters[0]])
         numbers = self._guessed(guess, parameters)
         if numbers is None:
-            start = super().latent(index, seed, None)
-            latents = start.expand(len(parameters), -1)
+            latents = super().latent(index, seed, None).expand(len(parameters), -1)
         else:
             latents = numbers
-        best = int(self._misfit(latents, parameters, guess).argmin()) if len(parameters) > 1 else 0
-        chosen = parameters[best]
-        if numbers is None:
-            return torch.cat([latents[best], chosen])
-        return torch.cat([super().latent(index, seed, numbers[best]), chosen])
+        several = len(parameters) > 1
+        misfit = self._misfit(latents, parameters, guess) if several else parameters.new_zeros(1)
+        chosen = self._best_of_parts(parameters, misfit) if self.races(index) else [misfit.argmin()]
+        starts = torch.stack(
+            [
+                torch.cat([self._start(index, seed, None if numbers is None else numbers[c]), p])
+                for c, p in ((int(c), parameters[int(c)]) for c in chosen)
+            ]
+        )
+        return self._race.winner(guess, starts) if len(starts) > 1 else starts[0]
+
+    def _start(self, index: int, seed: bytes, numbers: Tensor | None) -> Tensor:
+        return super().latent(index, seed, numbers)
+
+    @functools.cached_property
+    def _race(self) -> Race:
+        visible = self.edited.edit.visible()
+        seen = None if visible is None else torch.from_numpy(visible).to(self.generator.device)
+        return Race(self.edited, self.solver, seen)
+
+    @staticmethod
+    def _best_of_parts(parameters: Tensor, misfit: Tensor) -> list[Tensor]:
+        """Return which of parameters `c x q` fits best in each part of the bin.
+
+        Each of the q axes is cut into as many parts as together make no more than run in a race.
+        """
+        q = parameters.shape[1]
+        axis = max(n for n in range(1, ROUNDS[0][0] + 1) if n**q <= ROUNDS[0][0])
+        part = ((within_reach(parameters) + 1) / 2 * axis).floor().clamp(0, axis - 1).long()
+        number = (part * torch.tensor([axis**i for i in range(q)], device=part.device)).sum(dim=1)
+        far = torch.full_like(misfit, torch.inf)
+        return [
+            torch.where(number == n, misfit, far).argmin() for n in sorted(set(number.tolist()))
+        ]
 
     def _candidates(self, index: int, seed: bytes) -> Tensor:
         """Draw parameters `c x q`; the first restart also tries the middle of the bin."""

@@ -215,10 +215,11 @@ class Run:
     def _open(self, target: int) -> None:
         """Queue the next restarts of a target: one, then two, then four at a time.
 
-        A target on its own gets all at once, since nothing else could use the device.
+        A target on its own gets all at once, since nothing else could use the device; not so where
+        starts are raced for, which would often be in vain.
         """
         opened = self._opened[target]
-        alone = len(self.observations) == 1
+        alone = len(self.observations) == 1 and not any(map(self.engine.starts.races, self.indices))
         more = len(self.indices) if alone else max(1, opened - self.indices.start)
         for index in range(opened, min(self.indices.stop, opened + more)):
             heapq.heappush(self._queue, (index, target))
@@ -295,6 +296,8 @@ class Run:
             index, target = heapq.heappop(self._queue)
             if self._wanted((target, index)):
                 fresh.append((target, index))
+                if self.engine.starts.races(index):
+                    break  # it takes as long as many steps: the others come after the next
         if fresh:
             self._start(fresh)
         return bool(self._active)

@@ -95,7 +95,7 @@ class SearchTask:
             self.engine,
             generator=searched(generator, handling),
             handling=handling,
-            starts=starts_for(generator, encoder, handling),
+            starts=starts_for(generator, encoder, handling, self.engine.solver),
             batch_limit=work.rows,
         )
         return SearchRun(engine, work, partial)

@@ -53,6 +53,11 @@ class Starts:
         """Name the kind of start of restart `index`."""
         return start_kind(index, encoder=self.encoder is not None, labels=self._labels)
 
+    def races(self, index: int) -> bool:
+        """Tell whether making the start of restart `index` takes steps of the solver itself."""
+        del index
+        return False
+
     @property
     def _labels(self) -> int:
         return self.generator.spec.label_count

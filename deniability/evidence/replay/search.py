@@ -112,7 +112,8 @@ def _searched(case: Case, family: Family, count: int, report: Progress) -> Famil
     procedure, handling = case.procedure, family.handling
     limits = thresholds(family.controls, procedure.protocol)
     engine = procedure.engine(handling, limits.threshold)
-    alone = replace(engine, starts=starts_for(procedure.generator, None, handling))
+    starts = starts_for(procedure.generator, None, handling, engine.solver)
+    alone = replace(engine, starts=starts)
     best, restarts = _search_again(case, family, engine, alone, count, report)
     fresh = _fresh_controls(case, family, engine, alone, count, report)
     statistic = family.finding.statistic
