@@ -193,13 +193,17 @@ def test_what_the_search_may_move():
     import torch
 
     from deniability.imaging.edits.edit import REACH, free_numbers, within_reach
-    from deniability.inversion import edited
+    from deniability.inversion import edited, race
 
     words = " ".join(section("What the search moves").split())
     assert f"u = {REACH} · tanh(w/{REACH})" in words
     assert f"one of {edited._CANDIDATES} draws" in words
     *most, last = edited._CHOICES
     assert f"after {', '.join(map(str, most))} and {last} iterations" in words
+    (runners, steps), (kept, more) = race.ROUNDS
+    assert f"n^q ≤ {runners}" in words
+    assert f"All take {steps} steps" in words
+    assert f"the {kept} that are then nearest {more} more" in words
     import math
 
     assert free_numbers(0.5) == pytest.approx(1.25 * math.atanh(0.4))
