@@ -270,7 +270,9 @@ class Run:
         self._queue = [(index, target) for target, index in partial.queue]
         self._active = []
         if partial.active:
-            self._start(list(partial.active))  # the right shapes; then the right numbers
+            # The right shapes; then the right numbers.
+            nothing = torch.zeros(len(partial.active), self.engine.generator.dimension)
+            self._start(list(partial.active), nothing)
             assert self._state is not None  # noqa: S101
             device = self.engine.generator.device
             fresh = {f.name: getattr(self._state, f.name) for f in fields(self._state)}
@@ -299,7 +301,9 @@ class Run:
                 if self.engine.starts.races(index):
                     break  # it takes as long as many steps: the others come after the next
         if fresh:
-            self._start(fresh)
+            self._start(
+                fresh, torch.stack([self._latent(target, index) for target, index in fresh])
+            )
         return bool(self._active)
 
     def step(self) -> None:
@@ -390,7 +394,8 @@ class Run:
         self._objective = self._objective.rows(index)
         self._active = [self._active[row] for row in keep]
 
-    def _start(self, keys: list[Key]) -> None:
+    def _start(self, keys: list[Key], latents: Tensor) -> None:
+        """Put restarts that begin at `latents` into the batch."""
         generator = self.engine.generator
         device = generator.device
         if self._jacobian is None:
@@ -410,7 +415,6 @@ class Run:
             free=self.engine.generator.free,
             trim=self.engine.handling.trim if self.engine.handling.trims else None,
         )
-        latents = torch.stack([self._latent(target, index) for target, index in keys])
         state = self.engine.solver.init(objective, latents.to(device))
         if self._state is None or self._objective is None or not self._active:
             self._state, self._objective, self._active = state, objective, list(keys)
