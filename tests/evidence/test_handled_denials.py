@@ -11,12 +11,13 @@ from PIL import Image
 from torch import nn
 
 from deniability.crypto.digest import FileDigest
-from deniability.evidence.calibrate import control_observations
+from deniability.evidence.calibrate import control_observations, true_residuals
 from deniability.evidence.prove import prove
 from deniability.generators.base import Generator
 from deniability.imaging.edits import build_edit
-from deniability.imaging.observation import lossless_kind
+from deniability.imaging.observation import build_handling, lossless_kind
 from deniability.stats.binomial import upper_bound
+from deniability.stats.verdict import reached_threshold
 from deniability.wire.edits import EDITS, applies, changes_size
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import PRESETS
@@ -219,6 +220,40 @@ def test_an_edited_own_output_is_never_excluded(registered, edit):
             EDITED,
         ).verdict
         for number in range(4)
+    ]
+    assert "excluded" not in verdicts
+
+
+@pytest.mark.parametrize(
+    ("name", "many"), [(None, 1000), pytest.param("cropped", 300, marks=pytest.mark.slow)]
+)
+def test_an_accusers_hardest_own_outputs_are_never_excluded(registered, name, many):
+    """Who knows the procedure runs it on many outputs and accuses those that it finds worst."""
+    procedure = registered.opened[EDITED.name].procedure
+    handling = build_handling(
+        lossless_kind(channels=1, height=SIDE, width=SIDE, rounding="round").edited(
+            name, height=SIDE, width=SIDE
+        )
+    )
+    seeds = [hashlib.sha256(f"hardest {i}".encode()).digest() for i in range(many)]
+    latents = toy.drawn(registered.generator, many, "hardest")
+    observations = control_observations(procedure, handling, latents, seeds)
+    threshold = reached_threshold(
+        true_residuals(procedure, handling), EDITED, family="lossless", edit=name
+    )
+    traces = procedure.engine(handling, threshold).run(
+        observations, lambda target, index: hashlib.sha256(f"{target} {index}".encode()).digest()
+    )
+    ranked = sorted(
+        range(many),
+        key=lambda i: (traces[i].residual, sum(r.iterations for r in traces[i].restarts)),
+    )
+    steps = [sum(r.iterations for r in traces[i].restarts) for i in (ranked[0], ranked[-1])]
+    assert steps[1] > 5 * steps[0]  # there are hard ones to choose
+    pixels = np.rint(255 * observations.pixels[ranked[-2:], 0].numpy()).astype(np.uint8)
+    verdicts = [
+        registered.verdict(saved(registered, one, f"hardest-{name}-{i}"), EDITED).verdict
+        for i, one in enumerate(pixels)
     ]
     assert "excluded" not in verdicts
 
