@@ -173,8 +173,8 @@ def measured(setting: Setting, kind: ObservationKind, arguments: argparse.Namesp
     )
 
 
-def report(rows: dict[str, Row], size: str) -> None:
-    """Write the rows as JSON and as a table."""
+def report(rows: dict[str, Row], size: str, apply: set[str]) -> None:
+    """Write the rows as JSON and as a table; `apply` are the families that the generator has."""
     protocol = protocol_of(size)
     ordered = [rows[name] for name in ("unedited", *EDITS) if name in rows]
     stem = RESULTS / f"handling-builtin-{size}"
@@ -217,8 +217,12 @@ def report(rows: dict[str, Row], size: str) -> None:
         + f"\n\n{machine('cpu')}\n"
     )
     missing = [name for name in ("unedited", *EDITS) if name not in rows]
-    if missing:
-        text += f"\nNot measured yet: {', '.join(missing)}.\n"
+    for words, names in (
+        ("Not measured yet", [name for name in missing if name in apply]),
+        ("Do not apply to its outputs", [name for name in missing if name not in apply]),
+    ):
+        if names:
+            text += f"\n{words}: {', '.join(names)}.\n"
     stem.with_suffix(".md").write_text(text)
 
 
@@ -237,11 +241,12 @@ def main() -> None:
     rows = {}
     if path.exists():
         rows = {row["family"]: Row(**row) for row in json.loads(path.read_text())["rows"]}
+    apply = {kind.edit or "unedited" for kind in kinds(setting, every)}
     for kind in kinds(setting, arguments.families):
         row = measured(setting, kind, arguments)
         rows[row.family] = row
         print(row, flush=True)
-        report(rows, arguments.size)
+        report(rows, arguments.size, apply)
 
 
 if __name__ == "__main__":
