@@ -9,6 +9,7 @@ from toy_objectives import Smooth, drawn, make_generator, seed_of
 from deniability.imaging.observation import build_handling, lossless_kind
 from deniability.inversion.edited import searched, starts_for
 from deniability.inversion.engine import Engine
+from deniability.inversion.gncg import GaussNewtonCG
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.race import ROUNDS, Race
 from deniability.inversion.solution import Stop
@@ -40,14 +41,15 @@ def target(generator, handling, number=0):
     return handling.controls(pictures, [hashlib.sha256(b"%d" % number).digest()])
 
 
-def test_the_start_that_fits_best_loses_to_the_one_that_gets_nearest():
+@pytest.mark.parametrize("solver", [SOLVER, GaussNewtonCG(40, 16)])
+def test_the_start_that_fits_best_loses_to_the_one_that_gets_nearest(solver):
     generator = make_generator(Valleys(), dimension=1, side=1)
     starts = torch.tensor([[0.05], [1.7], [-2.0]])
     picture = torch.full((1, 1, 1), 0.5)
     with torch.no_grad():
         misfit = (generator(starts) - picture).square().mean(dim=(1, 2, 3))
     assert misfit.argmin() == 0
-    won = Race(generator, SOLVER, None).winner(picture, starts)
+    won = Race(generator, solver, None).winner(picture, starts)
     assert won.shape == (1,)
     assert won == pytest.approx(3.0, abs=0.5)
 
