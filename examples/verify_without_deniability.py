@@ -857,16 +857,22 @@ def searched_as(predicate: dict[str, Any], kind: dict[str, Any]) -> str:
 def check_trace(predicate: dict[str, Any]) -> None:
     """Check the trace of every family (step 11); their number is a matter of step 12."""
     found = zip(families(predicate), predicate["finding"]["families"], strict=False)
-    for family, finding in found:
-        check_restarts(predicate, family, Fraction(finding["threshold"]))
+    reached = predicate["finding"].get("reached")
+    for number, (family, finding) in enumerate(found):
+        # Once a family has reached, later ones need not be searched (section 21).
+        decided = reached is not None and reached.get("family", 0) < number
+        skipped = decided and all(r["stop"] == "notRun" for r in family["restarts"])
+        check_restarts(predicate, family, Fraction(finding["threshold"]), skipped=skipped)
 
 
-def check_restarts(predicate: dict[str, Any], family: dict[str, Any], stated: Fraction) -> None:
-    """Check one trace."""
+def check_restarts(
+    predicate: dict[str, Any], family: dict[str, Any], stated: Fraction, *, skipped: bool
+) -> None:
+    """Check one trace; of one that is skipped nothing was run."""
     restarts, count = family["restarts"], searches(predicate["protocol"])
     picture = searched_as(predicate, family["controls"]["kind"])
     require(len(restarts) == count, "commitment", "restarts are missing or too many")
-    reached = False
+    reached = skipped
     for i, record in enumerate(restarts):
         where, stop = f"restart {i}", record["stop"]
         require(record["index"] == i, "commitment", f"{where} has another index")

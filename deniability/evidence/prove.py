@@ -38,8 +38,9 @@ from deniability.imaging.handling import STEPS, Handling, Observations
 from deniability.imaging.observation import Observed, observe
 from deniability.inversion.executor import Executor
 from deniability.inversion.solution import Restart, Stop, Trace
+from deniability.inversion.starts import Starts
 from deniability.stats.sentence import model_cautions, scope_lines
-from deniability.stats.verdict import decide, thresholds
+from deniability.stats.verdict import decide, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
@@ -285,7 +286,7 @@ def examine(
         OutputError: the latents cannot be written.
 
     """
-    searches = []
+    searches: list[Searched] = []
     for handling, observations in exhibit.families:
         calibrated = controls_for(
             opened,
@@ -296,8 +297,11 @@ def examine(
             batch_limit=batch_limit,
             executor=executor,
         )
-        family = (handling, observations, calibrated)
-        trace = _search(exhibit, opened, family, state, progress, batch_limit, executor)
+        if any(_reached(one, opened) for one in searches):
+            trace = _not_run(opened)  # it is decided; no other family could change that
+        else:
+            family = (handling, observations, calibrated)
+            trace = _search(exhibit, opened, family, state, progress, batch_limit, executor)
         searches.append(Searched(calibrated, polished(trace, exhibit, opened, handling)))
     data = write_tensors(side, _tensors(opened, searches))
     latents = describe_bytes(side.name, data)
@@ -336,6 +340,25 @@ def _search(
         on_step=lambda: report.advance(len(log.known), best=log.best),
     )
     return trace
+
+
+def _reached(one: Searched, opened: OpenRegistration) -> bool:
+    """Tell whether a family's search has re-generated the picture, as the finding will say."""
+    found = one.trace.residual
+    limits = thresholds(one.calibrated.controls, opened.procedure.protocol)
+    return limits.reaches(residual(None if found is None else decimal_string(found)))
+
+
+def _not_run(opened: OpenRegistration) -> Trace:
+    """Return the trace of a search that is not needed any more."""
+    procedure = opened.procedure
+    starts = Starts(procedure.generator, procedure.encoder)
+    return Trace(
+        tuple(
+            Restart(index, starts.kind(index), Stop.NOT_RUN, None, None, 0, None)
+            for index in range(procedure.protocol.searches)
+        )
+    )
 
 
 def polished(trace: Trace, exhibit: Exhibit, opened: OpenRegistration, handling: Handling) -> Trace:
@@ -499,7 +522,8 @@ def _tensors(opened: OpenRegistration, searches: Sequence[Searched]) -> dict[str
     for number, one in enumerate(searches):
         prefix = f"handled.{number - 1}." if number else ""
         run = [r.latent for r in one.trace.restarts if r.latent is not None]
-        tensors[f"{prefix}restarts"] = torch.stack(run)
+        width = one.calibrated.latents.shape[1]
+        tensors[f"{prefix}restarts"] = torch.stack(run) if run else torch.zeros(0, width)
         tensors[f"{prefix}controls"] = one.calibrated.latents
     return tensors
 

@@ -111,7 +111,11 @@ def numbers(exclusion: Exclusion) -> list[tuple[str, str]]:
     finding = exclusion.finding
     rows = [("tier", f"{finding.tier} (protocol {exclusion.protocol.name})")]
     if len(finding.families) > 1:
-        rows += [("family", _in_a_line(family)) for family in finding.families]
+        reached = len(finding.families) if finding.reached is None else finding.reached.family or 0
+        rows += [
+            ("family", _in_a_line(family, decided=reached < number))
+            for number, family in enumerate(finding.families)
+        ]
     else:
         rows += _family(finding.families[0], undecided=finding.verdict == "inconclusive")
     if finding.reached is not None:
@@ -126,8 +130,13 @@ def numbers(exclusion: Exclusion) -> list[tuple[str, str]]:
     return rows
 
 
-def _in_a_line(family: FamilyFinding) -> str:
-    """Return the numbers of one of many families, in the order in which the rule takes them."""
+def _in_a_line(family: FamilyFinding, *, decided: bool) -> str:
+    """Return the numbers of one of many families, in the order in which the rule takes them.
+
+    `decided` says that an earlier family has reached the picture.
+    """
+    if decided and family.statistic is None:
+        return f"{family.edit or 'unedited'}: not searched, the picture is reached already"
     failed = [gate.name for gate in family.gates if not gate.passed]
     return (
         f"{family.edit or 'unedited'}: {family.k} of {family.n} controls as far or farther, "

@@ -64,6 +64,13 @@ class Thresholds:
         """What κ multiplies."""
         return max(self.percentile99, self.floor, self.allowance)
 
+    def reaches(self, statistic: Residual) -> bool:
+        """Tell whether a statistic is that of a re-generated picture.
+
+        An edit's threshold is its noise, and that may be more than the rounding of a pixel.
+        """
+        return statistic <= min(self.threshold, _fraction(LOSSLESS_FLOOR))
+
 
 def _fraction(value: Fraction) -> Fraction:
     """Round up to what the wire can say."""
@@ -211,11 +218,9 @@ def _judged(
     finite = [(order, place) for place, order in enumerate(restarts.orders) if order is not None]
     best = restarts[min(finite)[1]] if finite else None
     statistic = residual(best.residual) if best else Infinite
-    # An edit's threshold is its noise, and that may be more than the rounding of a pixel.
-    most = min(limits.threshold, _fraction(LOSSLESS_FLOOR))
     run = len(restarts), len(finite)
     family = _family(protocol, controls, run, cautions, limits, statistic)
-    return _Judged(family, best, statistic <= most)
+    return _Judged(family, best, limits.reaches(statistic))
 
 
 def _family(

@@ -360,11 +360,17 @@ def _check_trace(exclusion: Exclusion, where: str) -> None:
     check_trace(Trace(exclusion, exclusion.restarts, kind, families[0].threshold), where)
     root = merkle_root(exclusion.restarts.leaves).hex()
     equal("traceRoot", root, exclusion.trace_root, where)
-    # With another number of families the finding is not the one that follows: step 12 says so.
+    # With another number of families, or another one that is reached, the finding is not the one
+    # that follows: step 12 says so.
+    reached = exclusion.finding.reached
+    first = len(handled) if reached is None else reached.family or 0
     for number, (one, family) in enumerate(zip(handled, families[1:], strict=False)):
         field, kind = f"handled.{number}", one.controls.kind
         threshold = family.threshold
-        check_trace(Trace(exclusion, one.restarts, kind, threshold, f"{field}.restarts"), where)
+        trace = Trace(
+            exclusion, one.restarts, kind, threshold, f"{field}.restarts", decided=first <= number
+        )
+        check_trace(trace, where)
         equal(f"{field}.traceRoot", merkle_root(one.restarts.leaves).hex(), one.trace_root, where)
 
 

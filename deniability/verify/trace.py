@@ -26,6 +26,7 @@ class Trace:
         kind: what the accused file was taken for.
         threshold: at or below which a restart ends the search.
         field: name of the restarts' field.
+        decided: whether an earlier family has reached the picture: then none needs to be run.
 
     """
 
@@ -34,6 +35,12 @@ class Trace:
     kind: ObservationKind
     threshold: str
     field: str = "restarts"
+    decided: bool = False
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it says that nothing had to be run."""
+        return self.decided and all(stop == "notRun" for stop in self.restarts.columns.stop)
 
 
 def check_trace(trace: Trace, where: str) -> None:
@@ -62,7 +69,7 @@ def _all_follow(trace: Trace, seeds: list[str]) -> bool:
     encoder, labels = trace.exclusion.encoder is not None, trace.exclusion.generator.label_count
     least = order_of(trace.exclusion.protocol.resolution)
     threshold = order_of(trace.threshold)
-    done = False
+    done = trace.skipped
     columns = trace.restarts.columns
     if [*columns.index] != [*range(len(seeds))] or [*columns.seed] != seeds:
         return False
@@ -120,7 +127,7 @@ def _check_outcome(restart: RestartRecord, field: str, where: str) -> None:
 def _check_stop_order(trace: Trace, where: str) -> None:
     """Restarts run in index order up to the first that reaches the threshold."""
     threshold = order_of(trace.threshold)
-    done = False
+    done = trace.skipped
     for index, restart in enumerate(trace.restarts):
         field = f"{trace.field}.{index}.stop"
         equal(f"{field} (after a reached one)", done, restart.stop == "notRun", where)

@@ -17,9 +17,11 @@ from deniability.evidence.replay import replay_latents, replay_search, search
 from deniability.evidence.restarts import RestartLog
 from deniability.evidence.state import RunState
 from deniability.inversion.lm import LevenbergMarquardt
+from deniability.report.wording import numbers
 from deniability.sandbox.interface import IsolationError
 from deniability.sandbox.messages import Answer
 from deniability.wire.numbers import decimal_string
+from deniability.wire.restarts import Restarts
 from deniability.wire.roles import restart_seed, searched_as
 
 EDITS = toy.HANDLED.edits
@@ -92,6 +94,8 @@ def mirrored_case(mirrored):
 
 def changed(case, number, **update):
     """Return the bundle's further searches with one changed."""
+    if "restarts" in update:
+        update["restarts"] = Restarts(update["restarts"])
     searches = list(case.verified.exclusion.handled)
     searches[number] = searches[number].model_copy(update=update)
     return tuple(searches)
@@ -141,6 +145,35 @@ def test_an_own_output_is_reached_and_passes(handled, folder):
     case = proved(handled, folder, toy.own_file(folder, generator))
     assert case.verified.exclusion.finding.reached.family is None
     assert v1(case).finding.verdict == verdict(case) == "reached"
+
+
+def test_what_comes_after_the_family_that_is_reached_is_not_searched(mirrored, stranger_case):
+    case, notes = mirrored
+    exclusion, tensors = case.verified.exclusion, load_file(case.sidecar)
+    for number, (one, family) in enumerate(
+        zip(exclusion.handled, exclusion.finding.families[1:], strict=True)
+    ):
+        ran = [r.stop != "notRun" for r in one.restarts]
+        assert any(ran) is (number <= MIRRORED)
+        assert len(tensors[f"handled.{number}.restarts"]) == sum(ran)
+        assert len(tensors[f"handled.{number}.controls"]) == toy.HANDLED.controls
+        assert (family.statistic is None) is (number > MIRRORED)
+    searched = [phase for phase in notes.phases if phase.startswith("searching")]
+    assert len(searched) == 2 + MIRRORED
+    lines = [words for name, words in numbers(exclusion) if name == "family"]
+    skipped = ["not searched, the picture is reached already" in words for words in lines]
+    assert skipped == [number > 1 + MIRRORED for number in range(1 + len(EDITS))]
+    assert all(
+        all(r.stop != "notRun" for r in one.restarts)
+        for one in stranger_case.verified.exclusion.handled
+    )
+    result = v2(case, count=2)
+    assert [one.prover_residual is None for one in (result, *result.handled)] == skipped
+    check_answer(
+        Answer(lines=(v1(case).lines, result.lines), values=(v1(case).to_json(), result.to_json())),
+        exclusion,
+        2,
+    )
 
 
 def test_an_honest_bundle_passes_v2(stranger_case):
@@ -289,29 +322,28 @@ def test_a_sandbagged_search_of_one_family_is_exposed(mirrored_case, handled, tm
     generator, opened = handled
     exclusion, procedure = mirrored_case.verified.exclusion, opened.procedure
     exhibit = prove_module.read_exhibit(mirrored_case.image, generator, protocol=toy.HANDLED)
-    handling, observations = exhibit.families[1 + MIRRORED]
-    picture = searched_as(exhibit.file.sha256, handling.kind)
-    seeds = [
-        restart_seed(procedure.model, toy.HANDLED.digest, picture, index)
-        for index in range(toy.HANDLED.searches)
-    ]
-    engine = replace(
-        procedure.engine(handling, Fraction(0)),
-        solver=LevenbergMarquardt(0),
-        restarts=toy.HANDLED.searches,
-    )
-    (trace,) = engine.run(observations, lambda _, index: seeds[index])
-    restarts = tuple(
-        prove_module._record(r, seed, generator.spec)
-        for r, seed in zip(trace.restarts, seeds, strict=True)
-    )
-    latents = torch.stack([r.latent for r in trace.restarts])
-    forged = toy.resigned(
-        mirrored_case,
-        tmp_path,
-        handled=changed(mirrored_case, MIRRORED, restarts=restarts),
-        tensors=load_file(mirrored_case.sidecar) | {f"handled.{MIRRORED}.restarts": latents},
-    )
+    searches, tensors = list(exclusion.handled), load_file(mirrored_case.sidecar)
+    for number in range(MIRRORED, len(EDITS)):  # those after it were not searched yet
+        handling, observations = exhibit.families[1 + number]
+        picture = searched_as(exhibit.file.sha256, handling.kind)
+        seeds = [
+            restart_seed(procedure.model, toy.HANDLED.digest, picture, index)
+            for index in range(toy.HANDLED.searches)
+        ]
+        honest = procedure.engine(handling, Fraction(0))
+        engine = replace(
+            honest,
+            solver=LevenbergMarquardt(0) if number == MIRRORED else honest.solver,
+            restarts=toy.HANDLED.searches,
+        )
+        (trace,) = engine.run(observations, lambda _, index, seeds=seeds: seeds[index])
+        restarts = tuple(
+            prove_module._record(r, seed, generator.spec)
+            for r, seed in zip(trace.restarts, seeds, strict=True)
+        )
+        searches[number] = searches[number].model_copy(update={"restarts": Restarts(restarts)})
+        tensors[f"handled.{number}.restarts"] = torch.stack([r.latent for r in trace.restarts])
+    forged = toy.resigned(mirrored_case, tmp_path, handled=tuple(searches), tensors=tensors)
     assert exclusion.finding.verdict == "reached"
     assert verdict(forged) == "excluded"  # a mirrored output, falsely denied
     v1(forged)

@@ -306,6 +306,59 @@ def test_restarts_left_out_though_none_reached():
     refused(signed(change, mend=True), CommitmentError, "handled.0.restarts.6.stop")
 
 
+def not_run(predicate, *numbers, first=0):
+    searches = [predicate, *predicate["handled"]]
+    for number in numbers:
+        for restart in searches[number]["restarts"][first:]:
+            restart |= {"stop": "notRun", "iterations": 0}
+            for name in ("residual", "distance", "latent"):
+                restart.pop(name, None)
+
+
+@pytest.mark.parametrize("edit", [None, "mirrored", "noisy"])
+def test_nothing_has_to_be_searched_once_a_family_has_reached(edit):
+    reached = [None, "mirrored", "noisy"].index(edit)
+    later = range(reached + 1, 4)
+    residuals = ((edit, (FAR, "0")),)
+    exclusion = holds(signed(lambda p: not_run(p, *later), mend=True, residuals=residuals))
+    assert (exclusion.finding.verdict, exclusion.finding.reached.family or 0) == (
+        "reached",
+        reached,
+    )
+    for number in later:
+        assert exclusion.finding.families[number].statistic is None
+        alone = holds(signed(lambda p, n=number: not_run(p, n), mend=True, residuals=residuals))
+        assert alone.finding.verdict == "reached"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_family_before_the_one_that_reached_has_to_be_searched(number):
+    residuals = (("noisy", (FAR, "0")),)
+    raw = signed(lambda p: not_run(p, number), mend=True, residuals=residuals)
+    prefix = f"handled.{number - 1}." if number else ""
+    refused(raw, CommitmentError, f"{prefix}restarts.0.stop")
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_family_that_is_not_searched_though_none_reached(number):
+    raw = signed(lambda p: not_run(p, number), mend=True)
+    prefix = f"handled.{number - 1}." if number else ""
+    refused(raw, CommitmentError, f"{prefix}restarts.0.stop")
+
+
+def test_a_family_searched_by_half_after_one_that_reached():
+    raw = signed(lambda p: not_run(p, 2, first=3), mend=True, residuals=((None, (FAR, "0")),))
+    refused(raw, CommitmentError, "handled.1.restarts.3.stop")
+
+
+def test_a_family_that_is_not_searched_since_another_is_said_to_have_reached():
+    content = handled()
+    not_run(content["predicate"], 2)
+    mended(content)
+    content["predicate"]["finding"]["reached"] = {"restart": 0, "pixelForPixel": False}
+    refused(sign(content), StatisticsError, "finding")
+
+
 # --- finding
 
 
