@@ -140,6 +140,11 @@ def load_setting(name: str, outputs: int, device: torch.device | str = "cpu") ->
     if name in zoo.CONTIGUOUS:
         generator.module.to(memory_format=torch.contiguous_format)
     protocol = preset("pristine-standard-v1").model_copy(update={"encoder_outputs": outputs})
+    return setting_of(name, generator, protocol)
+
+
+def setting_of(name: str, generator: Generator, protocol: Protocol) -> Setting:
+    """Give a loaded generator its encoder under a protocol, from the cache or trained now."""
     model = describe_model(generator)
     encoder, training = _trained(name, generator, model, protocol)
     handling = build_handling(standard_kind(generator.spec), device=generator.device)
