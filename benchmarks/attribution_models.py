@@ -33,6 +33,8 @@ _PHOTOS_FILE = "skimage/data/lfw_subset.npy"
 TRAINED_ON = 50  # of the 100 photos of faces; the others are left for the open set
 _OUTPUTS = 8192  # of the DCGAN
 _SEED = 20
+_RATE = 4e-4  # of Adam
+_TUNING_RATE = 4e-5  # fine-tuning is gentle: its critic begins afresh
 _TOML = """\
 [latent]
 shape = [{latent}]
@@ -96,8 +98,16 @@ def _step(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
     optimiser.step()
 
 
-def _adversarial(generator: nn.Module, latent: int, real: Iterator[tuple[float, Tensor]]) -> None:
-    """Train with the logistic loss, a lazy R1 penalty, and a critic that reads the latent back."""
+def _adversarial(
+    generator: nn.Module,
+    latent: int,
+    real: Iterator[tuple[float, Tensor]],
+    rate: float = _RATE,
+) -> None:
+    """Train with the logistic loss, a lazy R1 penalty, and a critic that reads the latent back.
+
+    `rate` is the generator's learning rate.
+    """
     critic = networks.FaceCritic(latent)
     players = [torch.optim.Adam(m.parameters(), betas=(0.5, 0.99)) for m in (generator, critic)]
     for step, (factor, pictures) in enumerate(real):
@@ -111,10 +121,10 @@ def _adversarial(generator: nn.Module, latent: int, real: Iterator[tuple[float, 
         if penalised:
             (slope,) = torch.autograd.grad(on_real.sum(), pictures, create_graph=True)
             loss = loss + slope.square().sum(dim=(1, 2, 3)).mean()
-        _step(players[1], loss, 4e-4 * factor)
+        _step(players[1], loss, _RATE * factor)
         on_fake, guess = critic(fake)
         loss = functional.softplus(-on_fake).mean() + functional.mse_loss(guess, z)
-        _step(players[0], loss, 4e-4 * factor)
+        _step(players[0], loss, rate * factor)
 
 
 def _trained_gan(build: Callable[[], networks.FaceGAN], steps: int = 1500) -> nn.Module:
@@ -147,7 +157,7 @@ def fine_tune() -> nn.Module:
     faces = 2 * photos()[:TRAINED_ON] - 1
     faces = torch.cat([faces, faces.flip(-1)])
     data = torch.cat([own, faces[torch.randint(len(faces), (1024,))]])
-    _adversarial(generator.train(), generator.latent, batches(data, 150, 64))
+    _adversarial(generator.train(), generator.latent, batches(data, 150, 64), _TUNING_RATE)
     return generator
 
 
