@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from attribution_attacks import ATTACKS
 from attribution_pictures import HANDLED, Drawn, by_turns, drawn
-from attribution_report import Row, read, report
+from attribution_report import report
+from attribution_rows import STEM, Row, read
 from attribution_rule import judge, kind_of, open_set, searched
 from attribution_search import Scores, ours, pixel_handling, theirs
-from setting import RESULTS, Setting, setting_of
+from setting import RESULTS, Setting, load_setting, setting_of
 
 from deniability.generators.load import load_generator
 from deniability.imaging.handling import Pixels
@@ -32,7 +33,8 @@ from deniability.imaging.observation import build_handling
 from deniability.wire.protocol import preset
 
 PROTOCOL = preset("pristine-quick-v1")
-PARTS = ("closed", "handled", "adversarial", "open")
+PARTS = ("closed", "handled", "adversarial", "open", "full")
+_FULL_OUTPUTS = (20_000, 4_096)  # that the encoders of the two large models are trained on
 _BLOCK = 50  # pictures of the closed set between two writes
 
 
@@ -68,6 +70,30 @@ def closed(candidates: list[Setting], row: Row, count: int, beside: int) -> Iter
         own = drawn(candidates, "attribution-closed", start, min(count, beside, start + _BLOCK))
         other = theirs(candidates, own.pixels, f"attribution-closed-{start}")
         row = row.joined(theirs=numbers(other), seconds_theirs=other.seconds)
+        yield row
+
+
+def full(row: Row, count: int) -> Iterator[Row]:
+    """Attribute pictures of the face DCGAN itself and a fine-tuned copy, two at a time."""
+    tuned = load_generator(models.fetch_tuned_dcgan(), device=torch.device("cpu"))
+    protocol = PROTOCOL.model_copy(update={"encoder_outputs": _FULL_OUTPUTS[1]})
+    pair = [
+        load_setting(models.FULL_SIZE[0], _FULL_OUTPUTS[0]),
+        setting_of(f"attribution-{models.FULL_SIZE[1]}", tuned, protocol),
+    ]
+    for start in range(len(row.truth), count, 2):
+        own = drawn(pair, "attribution-full", start, start + 2)
+        handling = pixel_handling(pair[0])
+        role = f"attribution-full-{start}"
+        found = ours(pair, handling, handling.observations(own.pixels), role)
+        other = theirs(pair, own.pixels, role)
+        row = row.joined(
+            truth=own.truth,
+            ours=numbers(found),
+            theirs=numbers(other),
+            seconds_ours=found.seconds,
+            seconds_theirs=other.seconds,
+        )
         yield row
 
 
@@ -164,29 +190,48 @@ def opened(candidates: list[Setting], name: str, count: int) -> Row:
     )
 
 
+def missing_handled(
+    candidates: list[Setting], rows: dict[tuple[str, str], Row], count: int
+) -> Iterator[Row]:
+    """Go on with every handling up to `count` pictures."""
+    for how in by_turns():
+        kept = rows.get(("handled", how.name), Row("handled", how.name))
+        if len(kept.truth) < count:
+            yield kept.extended(handled(candidates, how.name, len(kept.truth), count))
+
+
+def missing_adversarial(
+    candidates: list[Setting], rows: dict[tuple[str, str], Row], count: int
+) -> Iterator[Row]:
+    """Run the attacks that have no row yet."""
+    missing = [one.name for one in ATTACKS if ("adversarial", one.name) not in rows]
+    if not missing:
+        return
+    own = drawn(candidates, "attribution-adversarial", 0, count)
+    handling = pixel_handling(candidates[0])
+    before = ours(candidates, handling, handling.observations(own.pixels), "attribution-before")
+    for name in missing:
+        yield adversarial(candidates, name, own, before)
+
+
 def measured(options: argparse.Namespace, rows: dict[tuple[str, str], Row]) -> Iterator[Row]:
     """Measure what is missing, part by part."""
+    if "full" in options.parts:
+        yield from full(rows.get(("full", "unchanged"), Row("full", "unchanged")), options.full)
+    if options.parts == ["full"]:
+        return
     candidates = settings()
     if "closed" in options.parts:
         row = rows.get(("closed", "unchanged"), Row("closed", "unchanged"))
         yield from closed(candidates, row, options.closed, options.beside)
     if "handled" in options.parts:
-        for how in by_turns():
-            start = len(rows[key].truth) if (key := ("handled", how.name)) in rows else 0
-            if start < options.pictures:
-                more = handled(candidates, how.name, start, options.pictures)
-                yield rows[key].extended(more) if start else more
+        yield from missing_handled(candidates, rows, options.pictures)
     if "open" in options.parts:
         for name in OPEN:
             if ("open", name) not in rows:
                 yield opened(candidates, name, options.open)
-    missing = [one.name for one in ATTACKS if ("adversarial", one.name) not in rows]
-    if "adversarial" in options.parts and missing:
-        own = drawn(candidates, "attribution-adversarial", 0, options.attacked)
-        handling = pixel_handling(candidates[0])
-        before = ours(candidates, handling, handling.observations(own.pixels), "attribution-before")
-        for name in missing:
-            yield adversarial(candidates, name, own, before)
+    if "adversarial" in options.parts:
+        yield from missing_adversarial(candidates, rows, options.attacked)
 
 
 def main() -> None:
@@ -203,7 +248,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    path = options.out / "attribution-cpu.json"
+    path = options.out / f"{STEM}.json"
     rows = read(path)
     begin = time.monotonic()
     if not options.report:

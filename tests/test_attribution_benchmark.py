@@ -24,7 +24,7 @@ def _picture():
 
 
 def test_only_the_smallest_residual_alone_is_right():
-    from attribution_report import outcome
+    from attribution_rows import outcome
 
     found = outcome([[0.0, 1.0], [0.0, 0.0], [2.0, 1.0], [3.0, 1.0]], [0, 1, 1, 0])
     assert (found.right, found.several, found.count) == (2, 1, 4)
@@ -32,19 +32,19 @@ def test_only_the_smallest_residual_alone_is_right():
 
 
 def test_a_method_run_on_the_first_pictures_is_counted_on_them_alone():
-    from attribution_report import outcome
+    from attribution_rows import outcome
 
     assert outcome([[0.0, 1.0]], [0, 1, 1]).count == 1
 
 
 def test_the_interval_of_no_error_ends_at_100():
-    from attribution_report import Outcome
+    from attribution_rows import Outcome
 
     assert Outcome(20, 0, 20).interval() == "83.16 to 100.00"  # 0.025^(1/20) = 0.8316
 
 
 def test_ties_with_the_wrong_models_are_not_several():
-    from attribution_report import outcome
+    from attribution_rows import outcome
 
     found = outcome([[1.0, 0.0, 0.0]], [0])
     assert (found.right, found.several) == (0, 0)
@@ -111,10 +111,11 @@ def test_a_fit_takes_no_step_that_fits_worse():
 
 
 def test_rows_are_kept_between_runs(tmp_path, monkeypatch):
-    import attribution_report
-    from attribution_report import Row, read, report
+    import attribution_rows
+    from attribution_report import report
+    from attribution_rows import Row, read
 
-    monkeypatch.setattr(attribution_report, "digests", lambda: {"a": "1"})
+    monkeypatch.setattr(attribution_rows, "digests", lambda: {"a": "1"})
     row = Row("handled", "flipped left to right", [0, 1], [[0.0, 0.5], [2.5e-3, 0.0]], [[1.0, 0.5]])
     report({(row.part, row.name): row}, tmp_path)
     assert read(tmp_path / "attribution-cpu.json") == {(row.part, row.name): row}
@@ -122,6 +123,6 @@ def test_rows_are_kept_between_runs(tmp_path, monkeypatch):
     more = row.extended(replace(row, truth=[1, 0]))
     assert more.truth == [0, 1, 1, 0]
 
-    monkeypatch.setattr(attribution_report, "digests", lambda: {"a": "2"})
+    monkeypatch.setattr(attribution_rows, "digests", lambda: {"a": "2"})
     with pytest.raises(SystemExit, match="other models"):
         read(tmp_path / "attribution-cpu.json")
