@@ -97,14 +97,14 @@ def full(row: Row, count: int) -> Iterator[Row]:
         yield row
 
 
-def handled(candidates: list[Setting], name: str, start: int, stop: int) -> Row:
-    """Attribute pictures that were handled in one way."""
+def handled(candidates: list[Setting], name: str, start: int, stop: int, beside: int) -> Row:
+    """Attribute pictures handled in one way, the first `beside` by the paper's loop as well."""
     how = next(one for one in HANDLED if one.name == name)
     own = drawn(candidates, f"attribution {name}", start, stop)
     handling, observations, looks = how.observed(candidates[0], own.pixels)
     role = f"attribution {name} {start}"
     found = ours(candidates, handling, observations, role)
-    other = theirs(candidates, looks, role)
+    other = theirs(candidates, looks[: max(0, beside - start)], role)
     return Row(
         part="handled",
         name=name,
@@ -116,21 +116,23 @@ def handled(candidates: list[Setting], name: str, start: int, stop: int) -> Row:
     )
 
 
-def adversarial(candidates: list[Setting], name: str, own: Drawn, before: Scores) -> Row:
+def adversarial(
+    candidates: list[Setting], name: str, own: Drawn, before: Scores, beside: int
+) -> Row:
     """Attribute pictures that an adversary changed, and judge the true model by the rule."""
     attack = next(one for one in ATTACKS if one.name == name)
     pixels = attack.run(candidates, own, before)
     role = f"attribution {name}"
     handling = build_handling(kind_of(candidates[0], None))
     found = ours(candidates, handling, pixel_handling(candidates[0]).observations(pixels), role)
-    other = theirs(candidates, pixels, role)
-    verdicts = {"unedited": [], "noisy": []}
+    other = theirs(candidates, pixels[:beside], role)
+    verdicts: dict[str, list[str]] = {"unedited": [], "noisy": []}
     for row, truth in enumerate(own.truth):
         residual = float(found.residuals[row, truth])
         for edit in (None, "noisy"):
             verdict = judge(candidates[truth], edit, residual)
-            if verdict == "excluded":
-                # Fewer restarts than a bundle has were run until now.
+            if verdict == "excluded" and edit is not None:
+                # Fewer restarts than the preset's were run until now.
                 again = searched(
                     candidates[truth], edit, pixels[row : row + 1], role, 2 * PROTOCOL.restarts
                 )
@@ -191,17 +193,18 @@ def opened(candidates: list[Setting], name: str, count: int) -> Row:
 
 
 def missing_handled(
-    candidates: list[Setting], rows: dict[tuple[str, str], Row], count: int
+    candidates: list[Setting], rows: dict[tuple[str, str], Row], count: int, beside: int
 ) -> Iterator[Row]:
-    """Go on with every handling up to `count` pictures."""
+    """Go on with every handling up to `count` pictures, `beside` of them by the paper's loop."""
     for how in by_turns():
         kept = rows.get(("handled", how.name), Row("handled", how.name))
         if len(kept.truth) < count:
-            yield kept.extended(handled(candidates, how.name, len(kept.truth), count))
+            more = handled(candidates, how.name, len(kept.truth), count, beside)
+            yield kept.extended(more)
 
 
 def missing_adversarial(
-    candidates: list[Setting], rows: dict[tuple[str, str], Row], count: int
+    candidates: list[Setting], rows: dict[tuple[str, str], Row], count: int, beside: int
 ) -> Iterator[Row]:
     """Run the attacks that have no row yet."""
     missing = [one.name for one in ATTACKS if ("adversarial", one.name) not in rows]
@@ -211,7 +214,7 @@ def missing_adversarial(
     handling = pixel_handling(candidates[0])
     before = ours(candidates, handling, handling.observations(own.pixels), "attribution-before")
     for name in missing:
-        yield adversarial(candidates, name, own, before)
+        yield adversarial(candidates, name, own, before, beside)
 
 
 def measured(options: argparse.Namespace, rows: dict[tuple[str, str], Row]) -> Iterator[Row]:
@@ -225,13 +228,13 @@ def measured(options: argparse.Namespace, rows: dict[tuple[str, str], Row]) -> I
         row = rows.get(("closed", "unchanged"), Row("closed", "unchanged"))
         yield from closed(candidates, row, options.closed, options.beside)
     if "handled" in options.parts:
-        yield from missing_handled(candidates, rows, options.pictures)
+        yield from missing_handled(candidates, rows, options.pictures, options.compared)
     if "open" in options.parts:
         for name in OPEN:
             if ("open", name) not in rows:
                 yield opened(candidates, name, options.open)
     if "adversarial" in options.parts:
-        yield from missing_adversarial(candidates, rows, options.attacked)
+        yield from missing_adversarial(candidates, rows, options.attacked, options.compared)
 
 
 def main() -> None:
@@ -241,7 +244,10 @@ def main() -> None:
     parser.add_argument("--closed", type=int, default=400, help="pictures of the closed set")
     parser.add_argument("--beside", type=int, default=200, help="... by the paper's loop as well")
     parser.add_argument("--pictures", type=int, default=20, help="of each handling")
-    parser.add_argument("--attacked", type=int, default=15, help="pictures of each attack")
+    parser.add_argument(
+        "--compared", type=int, default=10, help="... and each attack, by the paper's loop as well"
+    )
+    parser.add_argument("--attacked", type=int, default=10, help="pictures of each attack")
     parser.add_argument("--open", type=int, default=20, help="pictures of each open-set source")
     parser.add_argument("--seconds", type=float, default=np.inf, help="no row begins after so many")
     parser.add_argument("--report", action="store_true", help="write the tables anew, run none")

@@ -127,6 +127,8 @@ def pixel_handling(setting: Setting) -> LosslessHandling:
 def theirs(settings: Sequence[Setting], pixels: Pixels, role: str) -> Scores:
     """Run the paper's loop on the pixels of all pictures, `N x C x H x W`, in all models."""
     begin = time.process_time()
+    if not len(pixels):
+        return Scores(torch.zeros(0, len(settings), dtype=torch.float64), (), 0.0)
     columns = [_adam(setting, pixels, start_seed(f"{role}-adam")) for setting in settings]
     return Scores(torch.stack(columns, dim=1), (), time.process_time() - begin)
 
