@@ -244,12 +244,15 @@ def _adversarial(rows: Rows) -> str:
         "## Adversarial pictures\n\n"
         "White box: the attacker knows every model and the true latent (`attribution_attacks.py` "
         "says how). Against the residual, against the attribution (towards the nearest other "
-        "model), and against our encoder. The last columns count false denials: own pictures that "
-        'the calibrated rule calls `excluded` for the model that made them. "Unedited alone" '
-        "is `pristine-quick-v1`, whose finding says that edited outputs were not examined, and "
-        'these are edited. Under `handled-quick-v1` every family has to exclude: "and noisy" '
-        "counts the pictures that unedited and noisy both exclude, which is at least as many as "
-        "the preset denies.\n\n" + table(heads, lines) + f"\n\n{_compared(measured)}"
+        "model), and against our encoder. The last columns count **false denials**: own pictures "
+        "that the calibrated rule calls `excluded` for the model that made them, on at most 4 "
+        'restarts. "Unedited alone" is the rule of `pristine-quick-v1`: such pictures *are* '
+        "denied by it, and its finding says that edited outputs were not examined. Under "
+        '`handled-quick-v1` every family has to exclude: "and noisy" counts the pictures that '
+        "its families unedited and noisy both exclude, the latter after all its restarts, which "
+        "is at least as many as the preset denies.\n\n"
+        + table(heads, lines)
+        + f"\n\n{_compared(measured)}"
     )
 
 
@@ -262,6 +265,7 @@ def _open(rows: Rows) -> str:
         answers = Counter(row.verdicts["answer"])
         wrong = _misattributed(row)
         lowest = sorted(min(found) for found in row.theirs)
+        losses = f"{lowest[0]:.1e} to {lowest[-1]:.1e}" if lowest else "not run"
         lines.append(
             (
                 name,
@@ -272,7 +276,7 @@ def _open(rows: Rows) -> str:
                 answers["inconclusive"],
                 wrong,
                 f"{outcome(row.theirs, row.truth)} right" if row.truth else "all to some model",
-                f"{lowest[0]:.1e} to {lowest[-1]:.1e}",
+                losses,
             )
         )
     if not lines:
@@ -280,7 +284,7 @@ def _open(rows: Rows) -> str:
     heads = ("pictures", "n", "attributed", "none of these", "several", "inconclusive",
              "errors of ours", "the paper's", "its smallest losses")  # fmt: skip
     said = ""
-    if mine is not None:
+    if mine is not None and mine.theirs:
         largest = max(min(found) for found in mine.theirs)
         others = [min(f) for (part, name), row in rows.items()
                   if part == "open" and not row.truth for f in row.theirs]  # fmt: skip
