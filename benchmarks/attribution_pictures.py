@@ -257,9 +257,6 @@ HANDLED: tuple[Handled, ...] = (
     Handled("shifted", "1 pixel", "shifted", _shifted(1)),
     Handled("shifted", "2 pixels", "shifted", _shifted(2)),
     Handled("shifted", "4 pixels", "shifted", _shifted(4), inside=False),
-    Handled("rotated", "2 degrees", "rotated", _rotated(2)),
-    Handled("rotated", "5 degrees", "rotated", _rotated(5)),
-    Handled("rotated", "10 degrees", "rotated", _rotated(10), inside=False),
     Handled("flipped", "left to right", "mirrored", _flipped),
     Handled("blurred", "radius 0.5", "blurred-box", _blurred(0.5)),
     Handled("blurred", "radius 1", "blurred-box", _blurred(1)),
@@ -281,6 +278,9 @@ HANDLED: tuple[Handled, ...] = (
     Handled("patch", "sides 0.3", "patched", _patched(0.3)),
     Handled("caption", "height 0.1", "captioned", _captioned(0.1)),
     Handled("caption", "height 0.2", "captioned", _captioned(0.2)),
+    Handled("rotated", "2 degrees", "rotated", _rotated(2)),
+    Handled("rotated", "5 degrees", "rotated", _rotated(5)),
+    Handled("rotated", "10 degrees", "rotated", _rotated(10), inside=False),
 )  # fmt: skip
 
 

@@ -245,7 +245,7 @@ def _adversarial(rows: Rows) -> str:
         "White box: the attacker knows every model and the true latent (`attribution_attacks.py` "
         "says how). Against the residual, against the attribution (towards the nearest other "
         "model), and against our encoder. The last columns count **false denials**: own pictures "
-        "that the calibrated rule calls `excluded` for the model that made them, on at most 4 "
+        "that the calibrated rule calls `excluded` for the model that made them, on two "
         'restarts. "Unedited alone" is the rule of `pristine-quick-v1`: such pictures *are* '
         "denied by it, and its finding says that edited outputs were not examined. Under "
         '`handled-quick-v1` every family has to exclude: "and noisy" counts the pictures that '
