@@ -147,6 +147,8 @@ def _compared(rows: Iterable[Row]) -> str:
     """Say in how many rows ours is better, equal and worse."""
     better, equal, worse = [], [], []
     for row in rows:
+        if not row.theirs:
+            continue
         one, other = _on_both(row)
         group = better if one.right > other.right else worse if one.right < other.right else equal
         group.append((row.name, one))
@@ -156,6 +158,15 @@ def _compared(rows: Iterable[Row]) -> str:
         f"Ours is better in {len(better)} rows, equal in {len(equal)} ({perfect} of them without "
         f"an error on either side), worse in {len(worse)}{': ' + lost if lost else ''}."
     )
+
+
+def _better(row: Row) -> str:
+    one, other = _on_both(row)
+    if not other.count:
+        return ""
+    return {1: "ours", 0: "equal", -1: "**the paper's**"}[
+        (one.right > other.right) - (one.right < other.right)
+    ]
 
 
 def _on_both(row: Row) -> tuple[Outcome, Outcome]:
@@ -171,8 +182,7 @@ def _handled(rows: Rows) -> str:
         if row is None:
             continue
         measured.append(row)
-        one = outcome(row.ours, row.truth)
-        same, other = _on_both(row)
+        one, other = outcome(row.ours, row.truth), outcome(row.theirs, row.truth)
         lines.append(
             (
                 how.family,
@@ -180,9 +190,7 @@ def _handled(rows: Rows) -> str:
                 (how.edit or "cell of the file") if how.inside else f"{how.edit}, too weak",
                 one,
                 other,
-                {1: "ours", 0: "equal", -1: "**the paper's**"}[
-                    (same.right > other.right) - (same.right < other.right)
-                ],
+                _better(row),
                 f"{_per_picture(row.seconds_ours, row.ours)} / "
                 f"{_per_picture(row.seconds_theirs, row.theirs)}",
             )
@@ -192,7 +200,9 @@ def _handled(rows: Rows) -> str:
     missing = [how.name for how in HANDLED if ("handled", how.name) not in rows]
     left = f"\n\nNot measured yet: {'; '.join(missing)}." if missing else ""
     heads = ("handling", "strength", "searched as", "ours", "the paper's", "better", "CPU s")
-    ours_all, theirs_all = _total(measured, "ours"), _total(measured, "theirs")
+    every = _total(outcome(row.ours, row.truth) for row in measured)
+    both = [_on_both(row) for row in measured]
+    one, other = (_total(pair[side] for pair in both) for side in (0, 1))
     return (
         "## Closed set, handled pictures\n\n"
         "Ours searches the family of handling that was used, its parameters unknown, as one family "
@@ -203,17 +213,17 @@ def _handled(rows: Rows) -> str:
         'first pictures only where it has fewer; "better" compares the pictures that both had.'
         "\n\n"
         + table(heads, lines)
-        + f"\n\nAll rows together: ours {ours_all}, {ours_all.share:.1%}; the paper's "
-        f"{theirs_all}, {theirs_all.share:.1%}. {_compared(measured)}{left}"
+        + f"\n\nAll rows together: ours {every}. Of the pictures that both methods had, ours {one} "
+        f"({one.share:.1%}), the paper's {other} ({other.share:.1%}). {_compared(measured)}{left}"
     )
 
 
-def _total(rows: Sequence[Row], method: str) -> Outcome:
-    found = [outcome(vars(row)[method], row.truth) for row in rows]
+def _total(found: Iterable[Outcome]) -> Outcome:
+    every = list(found)
     return Outcome(
-        sum(one.right for one in found),
-        sum(one.several for one in found),
-        sum(one.count for one in found),
+        sum(one.right for one in every),
+        sum(one.several for one in every),
+        sum(one.count for one in every),
     )
 
 
@@ -232,13 +242,14 @@ def _adversarial(rows: Rows) -> str:
                 f"{attack.strength}/255",
                 outcome(row.ours, row.truth),
                 outcome(row.theirs, row.truth),
+                _better(row),
                 f"{denied['unedited']} of {len(row.truth)}",
                 f"{denied['noisy']} of {len(row.truth)}",
             )
         )
     if not lines:
         return ""
-    heads = ("against", "method", "ε", "ours", "the paper's", "denied: unedited alone",
+    heads = ("against", "method", "ε", "ours", "the paper's", "better", "denied: unedited alone",
              "denied: and noisy")  # fmt: skip
     return (
         "## Adversarial pictures\n\n"

@@ -100,6 +100,8 @@ class Outcome:
 
     def __str__(self) -> str:
         """Return "19 of 20"."""
+        if not self.count:
+            return "not run"
         both = f" ({self.several} several)" if self.several else ""
         return f"{self.right} of {self.count}{both}"
 
