@@ -126,3 +126,34 @@ def test_rows_are_kept_between_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(attribution_rows, "digests", lambda: {"a": "2"})
     with pytest.raises(SystemExit, match="other models"):
         read(tmp_path / "attribution-cpu.json")
+
+
+def test_pooled_pictures_go_back_to_their_own_rows(monkeypatch):
+    import attribution_parts
+    from attribution_rows import Row
+    from attribution_search import Scores
+
+    called = []
+
+    def theirs(_, pixels, names):
+        called.append(list(names))
+        return Scores(torch.from_numpy(pixels.reshape(len(pixels), -1)[:, :1]).double(), (), 1.0)
+
+    class Experiment(attribution_parts.Experiment):
+        candidates = ()
+
+        def pixels(self, row):
+            first = {"a": 0, "b": 100}[row.name]
+            return np.arange(first, first + len(row.ours), dtype=np.uint8).reshape(-1, 1, 1, 1)
+
+    monkeypatch.setattr(attribution_parts, "theirs", theirs)
+    rows = [
+        Row("closed", "a", ours=[[0.0]] * 60, theirs=[[0.0]]),
+        Row("handled", "b", ours=[[0.0]] * 5),
+    ]
+    done = {row.name: row for row in Experiment(0).beside(rows, {"closed": 50, "handled": 9})}
+    assert [int(value) for (value,) in done["a"].theirs] == list(range(50))
+    assert [int(value) for (value,) in done["b"].theirs] == list(range(100, 105))
+    assert called[0][:5] == [("attribution handled b", i) for i in range(5)]
+    assert called[0][5] == ("attribution closed a", 1)
+    assert max(len(names) for names in called) <= attribution_parts._POOL
