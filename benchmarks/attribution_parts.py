@@ -22,7 +22,7 @@ from deniability.imaging.observation import build_handling
 from deniability.wire.protocol import preset
 
 PROTOCOL = preset("pristine-quick-v1")
-OPEN = ("own outputs", "photos of faces", "photos without a face", "held-out model")
+OPEN = ("own outputs", "photos of faces", "held-out model", "photos without a face")
 _BLOCK = 50  # pictures of the closed set between two writes
 _ATTACKED_RESTARTS = 2  # of ours on attacked pictures: none reaches the resolution
 _POOL = 40  # pictures that the paper's loop takes at once
