@@ -13,31 +13,33 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from attribution_attacks import ATTACKS
-from attribution_parts import OPEN, Experiment, full
+from attribution_parts import OPEN, Experiment
 from attribution_pictures import by_turns
 from attribution_report import report
 from attribution_rows import STEM, Row, read
 from setting import RESULTS
 
 #: `beside` is the paper's algorithm on the pictures of the others.
-PARTS = ("closed", "handled", "adversarial", "open", "beside", "full")
+PARTS = ("closed", "handled", "adversarial", "open", "beside")
 
 
-def measured(options: argparse.Namespace, rows: dict[tuple[str, str], Row]) -> Iterator[Row]:
-    """Measure what is missing, part by part."""
+def measured(
+    options: argparse.Namespace, rows: dict[tuple[str, str], Row], late: Callable[[], bool]
+) -> Iterator[Row]:
+    """Measure what is missing, part by part; nothing begins when it is late."""
     experiment = Experiment(options.attacked)
     if "closed" in options.parts:
         row = rows.get(("closed", "unchanged"), Row("closed", "unchanged"))
-        yield from experiment.closed(row, options.closed)
+        yield from experiment.closed(row, options.closed, late)
     for part, names in _named().items():
         for name in names if part in options.parts else ():
-            if (part, name) in rows:
+            if (part, name) in rows or late():
                 continue
             if part == "handled":
                 yield experiment.handled(name, options.pictures)
@@ -49,9 +51,7 @@ def measured(options: argparse.Namespace, rows: dict[tuple[str, str], Row]) -> I
         every = options.compared
         wanted = {"closed": options.beside, "handled": every, "adversarial": every, "open": every}
         waiting = [row for (part, _), row in rows.items() if part in wanted]
-        yield from experiment.beside(waiting, wanted)
-    if "full" in options.parts:
-        yield from full(rows.get(("full", "unchanged"), Row("full", "unchanged")), options.full)
+        yield from experiment.beside(waiting, wanted, late)
 
 
 def _named() -> dict[str, list[str]]:
@@ -75,7 +75,9 @@ def main() -> None:
     )
     parser.add_argument("--attacked", type=int, default=10, help="pictures of each attack")
     parser.add_argument("--open", type=int, default=20, help="pictures of each open-set source")
-    parser.add_argument("--seconds", type=float, default=np.inf, help="no row begins after so many")
+    parser.add_argument(
+        "--seconds", type=float, default=np.inf, help="nothing begins after so many"
+    )
     parser.add_argument("--report", action="store_true", help="write the tables anew, run none")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -84,12 +86,10 @@ def main() -> None:
     rows = read(path)
     begin = time.monotonic()
     if not options.report:
-        for row in measured(options, rows):
+        for row in measured(options, rows, lambda: time.monotonic() - begin > options.seconds):
             rows[row.part, row.name] = row
             report(rows, options.out)
             print(row.summary(), flush=True)
-            if time.monotonic() - begin > options.seconds:
-                break
     report(rows, options.out)
 
 

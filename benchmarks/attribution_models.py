@@ -190,56 +190,6 @@ CANDIDATES = tuple(MODELS)[:-1]
 HELD_OUT = tuple(MODELS)[-1]
 
 
-FULL_SIZE = ("face-dcgan", "face-dcgan-tuned")
-_FULL_TOML = """\
-[latent]
-shape = [100, 1, 1]
-prior = "normal"
-
-[output]
-range = [-1, 1]
-size = [3, 64, 64]
-rounding = "round"
-
-[entropy]
-source = "torch-cpu"
-seed_bits = 32
-
-[model]
-factory = "face_dcgan:network"
-"""
-
-
-def fetch_tuned_dcgan(steps: int = 24) -> Path:
-    """Return the path of a copy of the face DCGAN itself, fine-tuned like the small one.
-
-    The critic sees its pictures averaged over 2 x 2 pixels.
-
-    Raises:
-        ConnectionError: the weights or the photos cannot be downloaded.
-
-    """
-    weights = FOLDER / f"{FULL_SIZE[1]}.pt"
-    if not weights.exists():
-        original = load_generator(face_dcgan.fetch(CACHE / "faces"), device=torch.device("cpu"))
-        network = face_dcgan.network()
-        stored = torch.load(CACHE / "faces" / "weights.tar", weights_only=True)["netG_state_dict"]
-        network.load_state_dict({key.removeprefix("main."): v for key, v in stored.items()})
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(7)
-            latents = torch.randn(256, original.dimension)
-            with torch.no_grad():
-                own = functional.avg_pool2d(network.eval()(latents[:, :, None, None]), 2)
-            faces = 2 * photos()[:TRAINED_ON] - 1
-            data = torch.cat([own, faces[torch.randint(len(faces), (256,))]])
-            pooled = nn.Sequential(nn.Unflatten(1, (100, 1, 1)), network, nn.AvgPool2d(2))
-            _adversarial(pooled.train(), 100, batches(data, steps, 16), _TUNING_RATE)
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(network.eval().state_dict(), weights)
-    (FOLDER / f"{FULL_SIZE[1]}.generator.toml").write_text(_FULL_TOML)
-    return weights
-
-
 def fetch(name: str) -> Path:
     """Return the path of a generator's weights; they are made if the cache lacks them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import attribution_models as models
@@ -14,7 +14,7 @@ from attribution_pictures import HANDLED, Drawn, drawn
 from attribution_rows import Row
 from attribution_rule import judge, kind_of, open_set, searched
 from attribution_search import Scores, ours, pixel_handling, theirs
-from setting import Setting, load_setting, setting_of
+from setting import Setting, setting_of
 
 from deniability.generators.load import load_generator
 from deniability.imaging.handling import Pixels
@@ -26,12 +26,14 @@ OPEN = ("own outputs", "photos of faces", "held-out model", "photos without a fa
 _BLOCK = 50  # pictures of the closed set between two writes
 _ATTACKED_RESTARTS = 2  # of ours on attacked pictures: none reaches the resolution
 _POOL = 40  # pictures that the paper's loop takes at once
-_FULL_OUTPUTS = (20_000, 4_096)  # that the encoders of the two large models are trained on
+
+#: Tells whether the time is up.
+Late = Callable[[], bool]
 
 
 def numbers(scores: Scores) -> list[list[float]]:
-    """Return residuals as they are stored: three digits."""
-    return [[float(f"{value:.2e}") for value in row] for row in scores.residuals.tolist()]
+    """Return residuals as they are stored: seven digits."""
+    return [[float(f"{value:.6e}") for value in row] for row in scores.residuals.tolist()]
 
 
 class Experiment:
@@ -81,9 +83,11 @@ class Experiment:
             return drawn(self.candidates, "attribution-open", 0, count).pixels
         return strangers(row.name, count)
 
-    def closed(self, row: Row, count: int) -> Iterator[Row]:
+    def closed(self, row: Row, count: int, late: Late) -> Iterator[Row]:
         """Go on with the closed set up to `count` pictures."""
         for start in range(len(row.truth), count, _BLOCK):
+            if late():
+                return
             stop = min(count, start + _BLOCK)
             own = drawn(self.candidates, "attribution-closed", start, stop)
             handling = pixel_handling(self.candidates[0])
@@ -143,18 +147,18 @@ class Experiment:
             part="open",
             name=name,
             truth=truth,
-            ours=[[float(f"{value:.2e}") for value in row] for row in residuals],
+            ours=[[float(f"{value:.6e}") for value in row] for row in residuals],
             seconds_ours=time.process_time() - begin,
             verdicts={"answer": list(answers), "models": [" ".join(row) for row in verdicts]},
         )
 
-    def beside(self, rows: Sequence[Row], wanted: dict[str, int]) -> Iterator[Row]:
+    def beside(self, rows: Sequence[Row], wanted: dict[str, int], late: Late) -> Iterator[Row]:
         """Run the paper's loop on the first pictures of each row, `wanted` of each part.
 
         Rows that have least of it come first.
         """
         kept = {(row.part, row.name): row for row in rows}
-        while True:
+        while not late():
             short = [r for r in kept.values() if len(r.theirs) < min(wanted[r.part], len(r.ours))]
             pool: list[tuple[Row, Pixels]] = []
             room = _POOL
@@ -183,30 +187,6 @@ class Experiment:
             spent = found.seconds * len(pixels) / len(names)
             yield row.joined(theirs=values[start:stop], seconds_theirs=spent)
             start = stop
-
-
-def full(row: Row, count: int) -> Iterator[Row]:
-    """Attribute pictures of the face DCGAN itself and a fine-tuned copy, two at a time."""
-    tuned = load_generator(models.fetch_tuned_dcgan(), device=torch.device("cpu"))
-    protocol = PROTOCOL.model_copy(update={"encoder_outputs": _FULL_OUTPUTS[1]})
-    pair = [
-        load_setting(models.FULL_SIZE[0], _FULL_OUTPUTS[0]),
-        setting_of(f"attribution-{models.FULL_SIZE[1]}", tuned, protocol),
-    ]
-    for start in range(len(row.truth), count, 2):
-        own = drawn(pair, "attribution-full", start, start + 2)
-        handling = pixel_handling(pair[0])
-        role = f"attribution-full-{start}"
-        found = ours(pair, handling, handling.observations(own.pixels), role)
-        other = theirs(pair, own.pixels, [(role, 0), (role, 1)])
-        row = row.joined(
-            truth=own.truth,
-            ours=numbers(found),
-            theirs=numbers(other),
-            seconds_ours=found.seconds,
-            seconds_theirs=other.seconds,
-        )
-        yield row
 
 
 def strangers(name: str, count: int) -> Pixels:

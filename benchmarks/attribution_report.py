@@ -25,7 +25,6 @@ def report(rows: Rows, out: Path) -> None:
     parts = (
         _introduction(),
         _closed(rows),
-        _full(rows),
         _handled(rows),
         _adversarial(rows),
         _open(rows),
@@ -117,29 +116,6 @@ def _medians(row: Row) -> str:
     return (
         "\n\nMedian residuals, mean squared, pixels on [-1, 1]; ours is measured to the cell of "
         "the rounded pixels, the paper's to the pixels.\n\n" + table(heads, lines)
-    )
-
-
-def _full(rows: Rows) -> str:
-    row = rows.get(("full", "unchanged"))
-    if row is None:
-        return ""
-    lines = [
-        (
-            models.FULL_SIZE[truth],
-            *(f"{value:.1e}" for value in (one[truth], one[1 - truth])),
-            *(f"{value:.1e}" for value in (other[truth], other[1 - truth])),
-        )
-        for truth, one, other in zip(row.truth, row.ours, row.theirs, strict=True)
-    ]
-    heads = ("made by", "ours: true model", "other", "the paper's: true model", "other")
-    return (
-        "## Closed set at full size\n\n"
-        "The face DCGAN of `gan-face-generate` itself (3 x 64 x 64, 100 latents) and a copy that "
-        "was fine-tuned on its own outputs and photos of faces. Ours "
-        f"{outcome(row.ours, row.truth)}, the paper's {outcome(row.theirs, row.truth)}; CPU "
-        f"seconds per picture {_per_picture(row.seconds_ours, row.ours)} and "
-        f"{_per_picture(row.seconds_theirs, row.theirs)}.\n\n" + table(heads, lines)
     )
 
 

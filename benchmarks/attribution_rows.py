@@ -153,7 +153,7 @@ def _numbers(row: dict[str, list[str]]) -> dict[str, list[list[float]]]:
 
 
 def _text(residuals: Sequence[Sequence[float]]) -> list[str]:
-    return [" ".join("0" if value == 0 else f"{value:.2e}" for value in one) for one in residuals]
+    return [" ".join("0" if value == 0 else f"{value:.7g}" for value in one) for one in residuals]
 
 
 def write_rows(rows: Rows, out: Path) -> None:

@@ -151,9 +151,11 @@ def test_pooled_pictures_go_back_to_their_own_rows(monkeypatch):
         Row("closed", "a", ours=[[0.0]] * 60, theirs=[[0.0]]),
         Row("handled", "b", ours=[[0.0]] * 5),
     ]
-    done = {row.name: row for row in Experiment(0).beside(rows, {"closed": 50, "handled": 9})}
+    wanted = {"closed": 50, "handled": 9}
+    done = {row.name: row for row in Experiment(0).beside(rows, wanted, lambda: False)}
     assert [int(value) for (value,) in done["a"].theirs] == list(range(50))
     assert [int(value) for (value,) in done["b"].theirs] == list(range(100, 105))
     assert called[0][:5] == [("attribution handled b", i) for i in range(5)]
     assert called[0][5] == ("attribution closed a", 1)
     assert max(len(names) for names in called) <= attribution_parts._POOL
+    assert not list(Experiment(0).beside(rows, wanted, lambda: True))
