@@ -9,6 +9,7 @@ from pathlib import Path
 import attribution_models as models
 import matplotlib.pyplot as plt
 from attribution_attacks import ATTACKS
+from attribution_parts import OPEN
 from attribution_pictures import HANDLED
 from attribution_rows import STEM, Outcome, Row, Rows, outcome, write_rows
 from setting import machine, table
@@ -48,8 +49,8 @@ def _introduction() -> str:
         "picture that a model reaches gets no more. The model with the smallest residual has it; "
         "where two are equal it is `several`, which counts as wrong. The paper's: Adam, learning "
         "rate 0.1, betas (0, 0.99), 3 x 500 steps in each model from prior draws, on the pixels; "
-        "the smallest loss has it. Its pictures run as a batch, which changes no picture's "
-        f"arithmetic. {machine('cpu')}."
+        "the smallest loss has it. Pictures and restarts run as a batch, which changes no "
+        f"latent's steps. {machine('cpu')}."
     )
 
 
@@ -227,6 +228,8 @@ def _adversarial(rows: Rows) -> str:
         return ""
     heads = ("against", "method", "ε", "ours", "the paper's", "better", "denied: unedited alone",
              "denied: and noisy")  # fmt: skip
+    left = [one.name for one in ATTACKS if ("adversarial", one.name) not in rows]
+    missing = f"\n\nNot measured yet: {'; '.join(left)}." if left else ""
     return (
         "## Adversarial pictures\n\n"
         "White box: the attacker knows every model and the true latent (`attribution_attacks.py` "
@@ -239,7 +242,7 @@ def _adversarial(rows: Rows) -> str:
         "its families unedited and noisy both exclude, the latter after all its restarts, which "
         "is at least as many as the preset denies.\n\n"
         + table(heads, lines)
-        + f"\n\n{_compared(measured)}"
+        + f"\n\n{_compared(measured)}{missing}"
     )
 
 
@@ -262,7 +265,7 @@ def _open(rows: Rows) -> str:
                 answers["several"],
                 answers["inconclusive"],
                 wrong,
-                f"{outcome(row.theirs, row.truth)} right" if row.truth else "all to some model",
+                _of_theirs(row),
                 losses,
             )
         )
@@ -281,12 +284,22 @@ def _open(rows: Rows) -> str:
             "threshold on its loss that keeps all own outputs above would also take "
             f"{below} of the {len(others)} pictures of no candidate."
         )
+    left = [name for name in OPEN if ("open", name) not in rows]
+    missing = f"\n\nNot measured yet: {'; '.join(left)}." if left else ""
     return (
         "## Open set, by the calibrated rule\n\n"
         "`pristine-quick-v1` for each model: 99 controls, alpha 0.05, 12 restarts, and the verdict "
         "of `deny attribute`. An error is an answer to the wrong model, or an own output that its "
-        "model's rule excludes.\n\n" + table(heads, lines) + said
+        "model's rule excludes.\n\n" + table(heads, lines) + said + missing
     )
+
+
+def _of_theirs(row: Row) -> str:
+    if not row.theirs:
+        return "not run"
+    if row.truth:
+        return f"{outcome(row.theirs, row.truth)} right"
+    return f"{len(row.theirs)} to some model"
 
 
 def _misattributed(row: Row) -> int:
