@@ -2,27 +2,29 @@
 
     python benchmarks/recall.py                        # two generators, both kinds of starts
     python benchmarks/recall.py --generator vae --keep # put one more beside what was measured
+    python benchmarks/recall.py --generator vae --keep --resume    # go on where that one stopped
     python benchmarks/recall.py --keep --targets 0 --prior-targets 0   # write them anew, run none
 
 A target's restarts run in index order up to the first that finds it, so one run with the largest
 number gives the whole curve. Targets are searched in blocks, and blocks in order, until all are
-done or the time is up: which targets count does not depend on how any of them ended.
+done or the time is up: which targets count does not depend on how any of them ended. The results
+are written after every block.
 """
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 import zoo
-from counting import Cost, counted
+from counting import counted
 from recall_report import Curve, plot, report
 from setting import Setting, common_options, load_settings, machine, start_seed, write
 
-from deniability.imaging.handling import Observations
 from deniability.inversion.engine import Engine
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solution import Stop
@@ -30,65 +32,83 @@ from deniability.inversion.starts import Starts
 
 
 def search(
-    engine: Engine, targets: Observations, block: int, limit: float
-) -> tuple[list[int | None], Cost]:
-    """Search block after block; return which restart found each target, and what it took."""
-    needed: list[int | None] = []
-    total = Cost()
+    engine: Engine, setting: Setting, options: Namespace, start: str, begun: Curve | None
+) -> Iterator[Curve]:
+    """Search block after block; yield the curve so far after each."""
+    count = options.targets if start == "encoder" else options.prior_targets
+    targets = setting.targets(count, "benchmark-recall")
     seed = start_seed("benchmark-recall")
-    while len(needed) < len(targets) and total.seconds < limit:
-        first = len(needed)
-        part = targets[first : first + block]
+    curve = begun or empty(setting, options, start)
+    spent = 0.0
+    while curve.count < count and spent < options.seconds:
+        first = curve.count
+        part = targets[first : first + options.block]
         with counted(engine.generator) as cost:
             traces = engine.run(part, lambda i, j, first=first: seed(first + i, j))
-        needed += [
+        needed = [
             next((r.index + 1 for r in trace.restarts if r.stop is Stop.REACHED), None)
             for trace in traces
         ]
-        for name in ("forwards", "tangents", "primals", "seconds", "cpu_seconds"):
-            setattr(total, name, getattr(total, name) + getattr(cost, name))
-        print(f"{len(needed)} of {len(targets)} in {total.seconds:.0f} s, not found "
-              f"{needed.count(None)}", flush=True)  # fmt: skip
-    return needed, total
+        later = {str(first + i): n for i, n in enumerate(needed) if n != 1}
+        curve = replace(
+            curve,
+            count=first + len(needed),
+            later=curve.later | later,
+            seconds=curve.seconds + cost.seconds,
+            cpu_seconds=curve.cpu_seconds + cost.cpu_seconds,
+            equivalents=curve.equivalents + cost.equivalents,
+            machine=machine(options.device),
+        )
+        spent += cost.seconds
+        print(f"{curve.count} of {count} in {curve.seconds:.0f} s, not found "
+              f"{curve.missed(curve.restarts)}", flush=True)  # fmt: skip
+        yield curve
 
 
-def curve(setting: Setting, options: Namespace, *, encoder: bool) -> Curve:
-    """Search every target until it is found or the restarts are used up."""
-    engine = Engine(
-        generator=setting.generator,
-        handling=setting.handling,
-        solver=LevenbergMarquardt(setting.protocol.iterations),
-        starts=Starts(setting.generator, setting.encoder if encoder else None),
-        restarts=options.restarts,
-        threshold=setting.resolution,
-        resolution=setting.resolution,
-    )
-    count = options.targets if encoder else options.prior_targets
-    targets = setting.targets(count, "benchmark-recall")
-    needed, cost = search(engine, targets, options.block, options.seconds)
+def empty(setting: Setting, options: Namespace, start: str) -> Curve:
+    """Return a curve of no targets yet."""
     return Curve(
         generator=setting.name,
-        start="encoder" if encoder else "prior",
+        start=start,
         dimension=setting.generator.dimension,
         restarts=options.restarts,
-        count=len(needed),
-        later={str(i): n for i, n in enumerate(needed) if n != 1},
-        seconds=cost.seconds,
-        cpu_seconds=cost.cpu_seconds,
-        equivalents=cost.equivalents,
+        count=0,
+        later={},
+        seconds=0.0,
+        cpu_seconds=0.0,
+        equivalents=0,
         encoder_outputs=setting.training.outputs,
         encoder_seconds=setting.training.seconds,
-        machine=machine(options.device),
+        machine="",
     )
 
 
-def kept(path: Path, replaced: list[Curve]) -> list[Curve]:
-    """Read the curves of earlier runs whose generator and start were not measured anew."""
-    if not path.exists():
-        return []
-    again = {(c.generator, c.start) for c in replaced}
-    earlier = [Curve(**entry) for entry in json.loads(path.read_text())]
-    return [c for c in earlier if (c.generator, c.start) not in again]
+def curves(setting: Setting, options: Namespace, earlier: Sequence[Curve]) -> Iterator[Curve]:
+    """Search every target until it is found or the restarts are used up, from both starts."""
+    for start, count in (("encoder", options.targets), ("prior", options.prior_targets)):
+        if not count:
+            continue
+        engine = Engine(
+            generator=setting.generator,
+            handling=setting.handling,
+            solver=LevenbergMarquardt(setting.protocol.iterations),
+            starts=Starts(setting.generator, setting.encoder if start == "encoder" else None),
+            restarts=options.restarts,
+            threshold=setting.resolution,
+            resolution=setting.resolution,
+        )
+        same = (setting.name, start, options.restarts, setting.training.outputs)
+        begun = [
+            c for c in earlier if (c.generator, c.start, c.restarts, c.encoder_outputs) == same
+        ]
+        yield from search(
+            engine, setting, options, start, begun[0] if options.resume and begun else None
+        )
+
+
+def read(path: Path) -> list[Curve]:
+    """Read the curves of earlier runs."""
+    return [Curve(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
 
 
 def main() -> None:
@@ -104,19 +124,27 @@ def main() -> None:
     parser.add_argument(
         "--keep", action="store_true", help="replace only what is measured in the old results"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a kept curve of as many restarts"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     stem = f"recall-{torch.device(options.device).type}"
     path = options.out / f"{stem}.json"
-    order = ["builtin", "face-dcgan", *zoo.ZOO]
-    measured: list[Curve] = []
+    results = {(c.generator, c.start): c for c in read(path)} if options.keep else {}
     for setting in load_settings(options):
-        counts = {True: options.targets, False: options.prior_targets}
-        measured += [curve(setting, options, encoder=e) for e, n in counts.items() if n]
-        keep = kept(path, measured) if options.keep else []
-        curves = sorted([*keep, *measured], key=lambda c: (order.index(c.generator), c.start))
-        write(options.out, stem, report(curves), [asdict(c) for c in curves])
-        plot(curves, options.out / f"{stem}.png")
+        for one in curves(setting, options, list(results.values())):
+            results[one.generator, one.start] = one
+            save(options.out, stem, list(results.values()))
+    save(options.out, stem, list(results.values()))
+
+
+def save(out: Path, stem: str, results: Sequence[Curve]) -> None:
+    """Write table, numbers and plot of everything there is."""
+    order = ["builtin", "face-dcgan", *zoo.ZOO]
+    ordered = sorted(results, key=lambda c: (order.index(c.generator), c.start))
+    write(out, stem, report(ordered), [asdict(c) for c in ordered])
+    plot(ordered, out / f"{stem}.png")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,17 @@ class Layer(nn.Module):
         return _active(self.convolution(values, w) + self.noise + self.bias)
 
 
+class Mapping(nn.ModuleList):
+    """Latents to styles, both `R x 512`; the length of a latent has no say."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """See the class."""
+        w = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+        for layer in self:
+            w = _active(layer(w))
+        return w
+
+
 class StyleGenerator(nn.Module):
     """Latents `R x 512` to pictures `R x 3 x 64 x 64`, held within [-1, 1]."""
 
@@ -86,7 +97,7 @@ class StyleGenerator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mapping = nn.ModuleList(Equalised(LATENT, LATENT) for _ in range(_MAPPING))
+        self.mapping = Mapping(Equalised(LATENT, LATENT) for _ in range(_MAPPING))
         self.constant = nn.Parameter(torch.randn(1, _WIDTHS[0], 4, 4))
         self.layers, self.to_rgb = nn.ModuleList(), nn.ModuleList()
         before = _WIDTHS[0]
@@ -108,17 +119,13 @@ class StyleGenerator(nn.Module):
         flat = functional.conv_transpose2d(flat, self.filter, stride=2, padding=1)
         return flat.reshape(rows, channels, 2 * height, 2 * width)
 
-    def styles(self, z: Tensor) -> Tensor:
-        """Map `z` to `w`, both `R x 512`; the length of `z` has no say."""
-        w = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
-        for layer in self.mapping:
-            w = _active(layer(w))
-        return w
-
     def forward(self, z: Tensor) -> Tensor:
         """See the class."""
-        w = self.styles(z)
-        values = self.constant.expand(len(z), -1, -1, -1)
+        return self.synthesis(self.mapping(z))
+
+    def synthesis(self, w: Tensor) -> Tensor:
+        """Return the pictures of styles `R x 512`."""
+        values = self.constant.expand(len(w), -1, -1, -1)
         picture = torch.zeros_like(values[:, :3])
         for depth, (pair, to_rgb) in enumerate(zip(self.layers, self.to_rgb, strict=True)):
             if depth > 0:

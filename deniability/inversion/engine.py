@@ -272,7 +272,7 @@ class Run:
         if partial.active:
             # The right shapes; then the right numbers.
             nothing = torch.zeros(len(partial.active), self.engine.generator.dimension)
-            self._start(list(partial.active), nothing)
+            self._start(list(partial.active), nothing, restored=True)
             assert self._state is not None  # noqa: S101
             device = self.engine.generator.device
             fresh = {f.name: getattr(self._state, f.name) for f in fields(self._state)}
@@ -294,7 +294,8 @@ class Run:
         fresh: list[Key] = []
         while self._queue and not self._wanted(self._queue[0][::-1]):
             heapq.heappop(self._queue)
-        while self._queue and len(self._active) + len(fresh) < self._rows:
+        most = min(self._rows, len(self._active) + self.engine.starts.together)
+        while self._queue and len(self._active) + len(fresh) < most:
             index, target = heapq.heappop(self._queue)
             if self._wanted((target, index)):
                 fresh.append((target, index))
@@ -394,7 +395,7 @@ class Run:
         self._objective = self._objective.rows(index)
         self._active = [self._active[row] for row in keep]
 
-    def _start(self, keys: list[Key], latents: Tensor) -> None:
+    def _start(self, keys: list[Key], latents: Tensor, *, restored: bool = False) -> None:
         """Put restarts that begin at `latents` into the batch."""
         generator = self.engine.generator
         device = generator.device
@@ -415,13 +416,25 @@ class Run:
             free=self.engine.generator.free,
             trim=self.engine.handling.trim if self.engine.handling.trims else None,
         )
-        state = self.engine.solver.init(objective, latents.to(device))
+        latents = latents.to(device)
+        if self.given is None and not restored:
+            latents = self._refined(keys, objective, latents)
+        state = self.engine.solver.init(objective, latents)
         if self._state is None or self._objective is None or not self._active:
             self._state, self._objective, self._active = state, objective, list(keys)
             return
         self._state = self._state.joined(state)
         self._objective = self._objective.joined(objective)
         self._active += keys
+
+    def _refined(self, keys: list[Key], objective: Objective, latents: Tensor) -> Tensor:
+        """Let the starts look at the targets, one by one."""
+        rows = torch.arange(len(keys), device=latents.device)
+        refined = [
+            self.engine.starts.refined(index, objective.rows(row), latents[row])
+            for row, (_, index) in zip(rows.split(1), keys, strict=True)  # type: ignore[no-untyped-call]
+        ]
+        return torch.cat(refined)
 
     def _latent(self, target: int, index: int) -> Tensor:
         if self.given is not None:

@@ -6,7 +6,9 @@ the encoder finds them likely, and every label gets an encoder start and a prior
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from deniability.generators.base import Generator
 from deniability.generators.entropy import latents_from_seed
 from deniability.imaging.draws import shake256_normal
 from deniability.inversion.encoder import Encoder
+from deniability.inversion.objective import Objective
 from deniability.wire.roles import StartKind, label_rank, label_round, start_kind
 
 #: Noise added to the guess, in units of the encoder's own error, by turns.
@@ -36,6 +39,13 @@ class Starts:
 
     generator: Generator
     encoder: Encoder | None
+
+    #: How many restarts begin at once, beside those that are under way.
+    together: ClassVar[int] = sys.maxsize
+
+    def refined(self, index: int, objective: Objective, latents: Tensor) -> Tensor:  # noqa: ARG002
+        """Return a better start `1 x d` of restart `index`, for one target; here the same."""
+        return latents
 
     def guesses(self, pictures: Tensor) -> Tensor | None:
         """Guess the latents of the targets' pictures `N x C x H x W`, once for all restarts.
