@@ -4,6 +4,8 @@
     python benchmarks/recall.py --generator vae --keep # put one more beside what was measured
     python benchmarks/recall.py --generator vae --keep --resume    # go on where that one stopped
     python benchmarks/recall.py --keep --targets 0 --prior-targets 0   # write them anew, run none
+    python benchmarks/recall.py --generator stylegan2 --encoder-outputs 4096 --keep --targets 0
+        --prior-targets 0 --staged-targets 16 --restarts 8 --block 1   # style first, then latent
 
 A target's restarts run in index order up to the first that finds it, so one run with the largest
 number gives the whole curve. Targets are searched in blocks, and blocks in order, until all are
@@ -28,6 +30,7 @@ from setting import Setting, common_options, load_settings, machine, start_seed,
 from deniability.inversion.engine import Engine
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solution import Stop
+from deniability.inversion.staged import staged_starts
 from deniability.inversion.starts import Starts
 
 
@@ -35,7 +38,7 @@ def search(
     engine: Engine, setting: Setting, options: Namespace, start: str, begun: Curve | None
 ) -> Iterator[Curve]:
     """Search block after block; yield the curve so far after each."""
-    count = options.targets if start == "encoder" else options.prior_targets
+    count = wanted(options)[start]
     targets = setting.targets(count, "benchmark-recall")
     seed = start_seed("benchmark-recall")
     curve = begun or empty(setting, options, start)
@@ -85,14 +88,15 @@ def empty(setting: Setting, options: Namespace, start: str) -> Curve:
 
 def curves(setting: Setting, options: Namespace, earlier: Sequence[Curve]) -> Iterator[Curve]:
     """Search every target until it is found or the restarts are used up, from both starts."""
-    for start, count in (("encoder", options.targets), ("prior", options.prior_targets)):
-        if not count:
+    for start, count in wanted(options).items():
+        starts = starts_of(setting, start) if count else None
+        if starts is None:
             continue
         engine = Engine(
             generator=setting.generator,
             handling=setting.handling,
             solver=LevenbergMarquardt(setting.protocol.iterations),
-            starts=Starts(setting.generator, setting.encoder if start == "encoder" else None),
+            starts=starts,
             restarts=options.restarts,
             threshold=setting.resolution,
             resolution=setting.resolution,
@@ -106,6 +110,22 @@ def curves(setting: Setting, options: Namespace, earlier: Sequence[Curve]) -> It
         )
 
 
+def wanted(options: Namespace) -> dict[str, int]:
+    """Return how many targets are searched from each kind of start."""
+    return {
+        "encoder": options.targets,
+        "prior": options.prior_targets,
+        "staged": options.staged_targets,
+    }
+
+
+def starts_of(setting: Setting, start: str) -> Starts | None:
+    """Return where restarts begin; None if this generator has no stages."""
+    if start == "staged":
+        return staged_starts(setting.generator, setting.handling)
+    return Starts(setting.generator, setting.encoder if start == "encoder" else None)
+
+
 def read(path: Path) -> list[Curve]:
     """Read the curves of earlier runs."""
     return [Curve(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
@@ -116,6 +136,9 @@ def main() -> None:
     parser = common_options(__doc__.splitlines()[0])
     parser.add_argument("--targets", type=int, default=128, help="searched from the encoder")
     parser.add_argument("--prior-targets", type=int, default=8, help="... without an encoder")
+    parser.add_argument(
+        "--staged-targets", type=int, default=0, help="... in two stages, style before latent"
+    )
     parser.add_argument("--restarts", type=int, default=16)
     parser.add_argument("--block", type=int, default=128, help="targets in one run of the engine")
     parser.add_argument(

@@ -17,7 +17,12 @@ plt.switch_backend("agg")
 _HEADS = ("start", "restarts", "found exactly", "recall", "at least (95 %)", "not found")
 _EIGHT = 8  # restarts in the overview
 _MARKERS = "os^Dv*"
-_PANELS = {"encoder": "from the encoder's guess", "prior": "from the prior alone"}
+_PANELS = {
+    "encoder": "from the encoder's guess",
+    "staged": "in two stages, style before latent",
+    "prior": "from the prior alone",
+}
+_FROM = {"encoder": "From the encoder", "staged": "In two stages", "prior": "From the prior"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Curve:
     """How many restarts the targets of one generator needed.
 
     Attributes:
-        generator, start: name, and "encoder" or "prior".
+        generator, start: name, and "encoder", "prior" or "staged".
         dimension: of the latent.
         restarts: most of a target.
         count: n, targets searched.
@@ -88,24 +93,25 @@ def _rows(one: Curve) -> list[Sequence[str]]:
 
 def _spent(one: Curve) -> str:
     return (
-        f"From the {one.start}: {one.equivalents / one.count:,.0f} forward-equivalents, "
+        f"{_FROM[one.start]}: {one.equivalents / one.count:,.0f} forward-equivalents, "
         f"{one.seconds / one.count:.2f} s ({one.cpu_seconds / one.count:.2f} s of CPU) per "
         f"picture, all its restarts together; {one.machine}."
     )
 
 
 def _overview(curves: Sequence[Curve]) -> str:
-    heads = ("generator", "latent", "n", "1 restart", "8 restarts", "at least (95 %)",
+    heads = ("generator", "start", "latent", "n", "1 restart", "8 restarts", "at least (95 %)",
              "all (restarts)", "not found", "forward-equivalents", "CPU s")  # fmt: skip
     rows = []
     for one in curves:
-        if one.start != "encoder":
+        if one.start == "prior":
             continue
         recall = [_percent(1 - one.missed(n) / one.count) for n in (1, _EIGHT, one.restarts)]
         run = one.restarts >= _EIGHT
         rows.append(
             (
                 one.generator,
+                one.start,
                 one.dimension,
                 f"{one.count:,}",
                 recall[0],
@@ -125,7 +131,7 @@ def report(curves: Sequence[Curve]) -> str:
     text = (
         "# Recall over restarts\n\nOwn 8-bit outputs, found exactly: every pixel rounds to the "
         "target's. Bounds are one-sided, Clopper-Pearson; n is how many targets, in order, the "
-        "time allowed. From the encoder's guess:\n\n"
+        "time allowed. From the encoder's guess; staged: the style first, then the latent:\n\n"
         f"{_overview(curves)}\n"
     )
     for name in dict.fromkeys(c.generator for c in curves):

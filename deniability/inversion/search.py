@@ -20,6 +20,7 @@ from deniability.inversion.edited import searched, starts_for
 from deniability.inversion.encoder import load_encoder
 from deniability.inversion.engine import Engine, Key, Partial
 from deniability.inversion.solution import Restart
+from deniability.inversion.staged import StagedStarts, staged_starts
 from deniability.inversion.starts import Starts
 
 _CPU_CHUNK, _GPU_CHUNK = 64, 256
@@ -66,11 +67,13 @@ class SearchTask:
     Attributes:
         engine: whose generator and encoder are missing.
         encoder: tensors of the encoder.
+        staged: whether starts are searched for in two stages.
 
     """
 
     engine: Engine
     encoder: Mapping[str, Tensor] | None
+    staged: bool
 
     @classmethod
     def of(cls, engine: Engine) -> SearchTask:
@@ -85,17 +88,19 @@ class SearchTask:
                 starts=Starts(nothing, None),
             ),
             None if encoder is None else encoder.tensors(),
+            isinstance(engine.starts, StagedStarts),
         )
 
     def begin(self, generator: Generator, work: SearchWork, partial: Partial | None) -> SearchRun:
         """Put the engine together again and prepare the chunk."""
         encoder = None if self.encoder is None else load_encoder(self.encoder, generator)
         handling = self.engine.handling.to(generator.device)
+        staged = staged_starts(generator, handling) if self.staged else None
         engine = replace(
             self.engine,
             generator=searched(generator, handling),
             handling=handling,
-            starts=starts_for(generator, encoder, handling, self.engine.solver),
+            starts=staged or starts_for(generator, encoder, handling, self.engine.solver),
             batch_limit=work.rows,
         )
         return SearchRun(engine, work, partial)

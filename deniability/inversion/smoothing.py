@@ -2,16 +2,15 @@
 
 A network of rectifiers is linear between kinks. Gauss-Newton's model ends at the first one, and a
 long chain of them has so many that every step becomes short: the search creeps, and stops far from
-the solution. E[f(x + σε)] has no kinks, the same slope far from 0, and tends to f with σ. So σ is
-lowered in steps, each search beginning where the last ended (graduated non-convexity: Blake and
-Zisserman 1987).
+the solution. The mean of f over normal noise at its input has no kinks, the same slopes far from 0,
+and tends to f with the noise. So that is lowered in steps, each search beginning where the last
+ended (graduated non-convexity: Blake and Zisserman 1987).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,54 +22,62 @@ _Function = Callable[..., Any]
 
 
 def smoothed(values: Tensor, slope: float, sigma: float | Tensor) -> Tensor:
-    """Return E[f(x + σε)], f having slope 1 above 0 and `slope` below; σ > 0."""
+    """Return the mean of f(x + noise) over normal noise of spread `sigma` > 0.
+
+    f has slope 1 above 0 and `slope` below.
+    """
     scaled = values / sigma
     above = 0.5 * (1 + torch.erf(scaled / math.sqrt(2)))
     density = torch.exp(-0.5 * scaled.square()) / math.sqrt(2 * math.pi)
     return slope * values + (1 - slope) * (values * above + sigma * density)
 
 
-def _rectifier(values: Tensor, *_: object, **__: object) -> float:
+def _relu(values: Tensor, inplace: bool = False) -> float:  # noqa: ARG001 - as torch is called
     return 0.0
 
 
-def _leaky(values: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> float:  # noqa: FBT001, FBT002, ARG001 - torch's
+def _leaky_relu(values: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> float:  # noqa: ARG001
     return negative_slope
 
 
 #: How the slope below 0 follows from a call's arguments.
 _SLOPES: Mapping[_Function, Callable[..., float]] = {
-    functional.relu: _rectifier,
-    torch.relu: _rectifier,
-    Tensor.relu: _rectifier,
-    functional.leaky_relu: _leaky,
+    functional.relu: _relu,
+    torch.relu: _relu,
+    Tensor.relu: _relu,
+    functional.leaky_relu: _leaky_relu,
 }
 
 
 class _Smoothing(TorchFunctionMode):
-    """Replaces the rectifiers; `sigmas` holds one for each call, in order."""
+    """Replaces the rectifiers, or only measures their inputs.
 
-    def __init__(self, sigmas: Iterator[float] | None, seen: list[float]) -> None:
+    Args:
+        sigmas: one for each call, in order; None to measure.
+
+    """
+
+    def __init__(self, sigmas: Iterator[float] | None) -> None:
         super().__init__()
         self._sigmas = sigmas
-        self._seen = seen
+        self.seen: list[float] = []
 
     def __torch_function__(
         self, func: _Function, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         """Run a function of torch, or what stands for it."""
         given = kwargs or {}
-        if func not in _SLOPES:
+        if func not in _SLOPES or not args:
             return func(*args, **given)
         slope = _SLOPES[func](*args, **given)
         values = args[0]
         if self._sigmas is None:
-            self._seen.append(float(values.std()))
+            self.seen.append(float(values.std()))
             return func(*args, **given)
         return smoothed(values, slope, next(self._sigmas))
 
 
-def rectifier_widths(forward: Callable[[Tensor], Tensor], latents: Tensor) -> list[float]:
+def rectifier_widths(forward: Callable[[Tensor], Tensor], latents: Tensor) -> tuple[float, ...]:
     """Return the spread of the input of each rectifier that `forward` calls, in order.
 
     Args:
@@ -78,16 +85,9 @@ def rectifier_widths(forward: Callable[[Tensor], Tensor], latents: Tensor) -> li
         latents: `R x d`, draws from the prior.
 
     """
-    seen: list[float] = []
-    with torch.no_grad(), _Smoothing(None, seen):
+    with torch.no_grad(), _Smoothing(None) as measured:
         forward(latents)
-    return seen
-
-
-@contextmanager
-def _smoothing(widths: Sequence[float], share: float) -> Iterator[None]:
-    with _Smoothing(iter([share * width for width in widths]), []):
-        yield
+    return tuple(measured.seen)
 
 
 def smoothed_forward(
@@ -98,7 +98,7 @@ def smoothed_forward(
         return forward
 
     def smooth(latents: Tensor) -> Tensor:
-        with _smoothing(widths, share):
+        with _Smoothing(iter([share * width for width in widths])):
             return forward(latents)
 
     return smooth

@@ -41,9 +41,12 @@ _PAYS = 0.3  # a step must lower the loss by this share, or the next level follo
 _POWERS = (4, 8, 16, 32)  # of the residual whose sum is minimised for the middle of the cell
 _NEWTON = 6  # steps for each of them
 #: Smoothing, as a share of the spread of a rectifier's input, and how many steps it may take.
-_SMOOTHING = ((1.0, 25), (0.5, 100), (0.25, 150), (0.1, 150), (0.05, 200), (0.02, 100), (0.0, 60))
+_SMOOTHING = ((0.4, 50), (0.2, 90), (0.1, 200), (0.05, 60), (0.02, 20), (0.0, 20))
+_REJECTED = 16.0  # the damping grows by this when none of them lowers the loss
+_SMALLEST, _LARGEST = 1e-12, 1e10  # of the damping
 _DAMPINGS = (0.01, 0.1, 0.3, 1.0, 4.0)  # tried in each step, relative to the last
 _IDLE = 6  # steps in a row of less than a thousandth end a level of smoothing
+_CLOSE = 2e-8  # mean squared change of the pixels that needs no further step
 _RANK = 1e-9  # squared singular values below this share of the largest are rounding
 _TURN = 2  # every second restart begins at the mean style, the others at their own draw's
 
@@ -67,7 +70,7 @@ class StagedStarts(Starts):
     components: Tensor
     widths: tuple[float, ...]
 
-    #: How many restarts begin at once: a start takes as long as many steps.
+    #: One restart after the other: a start takes longer than all the steps after it.
     together: ClassVar[int] = 1
 
     def refined(self, index: int, objective: Objective, latents: Tensor) -> Tensor:
@@ -81,17 +84,13 @@ class StagedStarts(Starts):
         style = style + middle_of_cell(objective, values, jacobian).to(style.dtype)
         found = latent_of_style(self.stages.mapping, self.widths, latents, style, jacobian)
         with torch.no_grad():
-            before, after = (
-                objective.distance(objective.forward(z)) for z in (latents, found)
-            )
+            before, after = (objective.distance(objective.forward(z)) for z in (latents, found))
         return found if bool(after < before) else latents
 
     def _jacobian(self, forward: Forward, dimension: int) -> Jacobian:
         return Jacobian(forward, dimension, lanes_that_fit(self.generator))
 
-    def _style(
-        self, index: int, forward: Forward, objective: Objective, latents: Tensor
-    ) -> Tensor:
+    def _style(self, index: int, forward: Forward, objective: Objective, latents: Tensor) -> Tensor:
         """Search for the style `1 x k` from few principal components to all of them."""
         whole = len(self.components)
         numbers = latents.new_zeros(1, whole)
@@ -162,7 +161,7 @@ def middle_of_cell(objective: Objective, values: Tensor, jacobian: Tensor) -> Te
 def _newton(slopes: Tensor, offset: Tensor, step: Tensor, power: int) -> Tensor:
     """Minimise the sum of `(slopes step + offset)^power` by damped Newton steps from `step`."""
     identity = torch.eye(len(step), dtype=step.dtype, device=step.device)
-    for _ in range(1 if power == 2 else _NEWTON):  # noqa: PLR2004 - least squares are one step
+    for _ in range(1 if power == 2 else _NEWTON):  # least squares: one step
         residual = slopes @ step + offset
         top = residual.abs().max().clamp_min(1e-300)
         scaled = residual / top
@@ -207,22 +206,25 @@ def latent_of_style(
     kept = values > _RANK * values[-1]
     metric = (vectors[:, kept] * values[kept].sqrt()).to(latents.dtype)  # k x r
     target = style @ metric
-    damping = 1.0
+    damping, enough = 1.0, _CLOSE * len(jacobian)
     schedule = _SMOOTHING if widths else _SMOOTHING[-1:]
     for share, steps in schedule:
         smooth = smoothed_forward(mapping, widths, share)
 
-        def measured(
-            z: Tensor, smooth: Callable[[Tensor], Tensor] = smooth
-        ) -> Tensor:
-            return smooth(z) @ metric
+        def measured(z: Tensor, smooth: Callable[[Tensor], Tensor] = smooth) -> Tensor:
+            return torch.matmul(smooth(z), metric)
 
-        latents, damping = _approach(measured, latents, target, damping, steps)
+        latents, damping = _approach(measured, latents, target, damping, steps, enough)
     return latents
 
 
 def _approach(
-    forward: Forward, latents: Tensor, target: Tensor, damping: float, steps: int
+    forward: Forward,
+    latents: Tensor,
+    target: Tensor,
+    damping: float,
+    steps: int,
+    enough: float,
 ) -> tuple[Tensor, float]:
     """Take Levenberg-Marquardt's steps from `1 x d` towards `forward(z) = target`, `1 x r`.
 
@@ -250,11 +252,15 @@ def _approach(
         best = int(losses.argmin())
         idle = idle + 1 if bool(losses[best] > loss * (1 - 1e-3)) else 0
         if bool(losses[best] < loss):
-            latents, residual, loss = trials[best : best + 1], misfits[best : best + 1], losses[best]
-            damping, eigen = max(float(tried[best]), 1e-12), None
+            latents, residual, loss = (
+                trials[best : best + 1],
+                misfits[best : best + 1],
+                losses[best],
+            )
+            damping, eigen = max(float(tried[best]), _SMALLEST), None
         else:
-            damping *= 16
-        if idle >= _IDLE or damping > 1e10:
+            damping *= _REJECTED
+        if idle >= _IDLE or damping > _LARGEST or bool(loss <= enough):
             break
     return latents, min(damping, 1.0)
 
@@ -287,5 +293,5 @@ def staged_starts(generator: Generator, handling: Handling) -> StagedStarts | No
         handling=handling,
         mean=mean.float(),
         components=(spread[kept, None] * rows[kept]).float(),
-        widths=tuple(rectifier_widths(stages.mapping, draws)),
+        widths=rectifier_widths(stages.mapping, draws),
     )

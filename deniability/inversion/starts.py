@@ -40,7 +40,7 @@ class Starts:
     generator: Generator
     encoder: Encoder | None
 
-    #: How many restarts begin at once, beside those that are under way.
+    #: How many restarts are under way at once, where the starts themselves take long.
     together: ClassVar[int] = sys.maxsize
 
     def refined(self, index: int, objective: Objective, latents: Tensor) -> Tensor:  # noqa: ARG002
