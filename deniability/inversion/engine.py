@@ -294,8 +294,8 @@ class Run:
         fresh: list[Key] = []
         while self._queue and not self._wanted(self._queue[0][::-1]):
             heapq.heappop(self._queue)
-        most = min(self._rows, self.engine.starts.together)
-        while self._queue and len(self._active) + len(fresh) < most:
+        together = self.engine.starts.together
+        while self._queue and len(self._active) + len(fresh) < min(self._rows, together):
             index, target = heapq.heappop(self._queue)
             if self._wanted((target, index)):
                 fresh.append((target, index))

@@ -127,7 +127,10 @@ def test_the_middle_of_the_cell_is_nearer_to_the_truth_than_least_squares():
     least = torch.linalg.lstsq(jacobian, objective.centre[0]).solution
     error, plain = (float((z - truth).square().sum()) for z in (found, least))
     assert error < 0.2 * plain
-    assert float((found @ jacobian.T - objective.centre).abs().max()) < 0.125
+    missed, farther = (
+        float((z @ jacobian.T - objective.centre).abs().max()) for z in (found, least)
+    )
+    assert missed < 0.13 < farther
 
 
 def test_a_latent_is_found_through_the_folds_of_the_mapping(generator, short):  # noqa: ARG001
@@ -144,14 +147,14 @@ def test_a_latent_is_found_through_the_folds_of_the_mapping(generator, short):  
     assert after < 1e-3 * before
 
 
-def test_both_stages_find_what_the_latent_alone_does_not(generator, short):  # noqa: ARG001
+def test_both_stages_find_what_the_latent_alone_does_not(generator):
     observations = own_observations(generator, drawn(generator, 3))
-    engine = engine_of(generator, restarts=1)
+    engine = engine_of(generator, restarts=2)
     staged = replace(engine, starts=staged_starts(generator, engine.handling))
     plain = [trace.best.stop for trace in engine.run(observations, seed_of)]
     found = [trace.best.stop for trace in staged.run(observations, seed_of)]
     assert found.count(Stop.REACHED) > plain.count(Stop.REACHED)
-    assert found.count(Stop.REACHED) >= 2
+    assert found.count(Stop.REACHED) >= 1
 
 
 def test_an_executor_searches_in_two_stages_too(generator):
