@@ -66,6 +66,17 @@ def upper_bound(k: int, n: int, confidence: Fraction = CONFIDENCE, digits: int =
     return Fraction(high, unit)
 
 
+def largest_passing(n: int, alpha: Fraction, confidence: Fraction = CONFIDENCE) -> int:
+    """Return the largest k for which `upper_bound_at_most` holds with `n`; -1 if for none.
+
+    Raises StatisticsError as that does.
+    """
+    k = -1
+    while k < n and upper_bound_at_most(k + 1, n, alpha, confidence):
+        k += 1
+    return k
+
+
 def conformal_p(k: int, n: int) -> Fraction:
     """Return the conformal p-value (1 + k)/(n + 1) for `k` of `n` controls at least as extreme.
 

@@ -69,10 +69,10 @@ class Thresholds:
 
         An edit's threshold is its noise, and that may be more than the rounding of a pixel.
         """
-        return statistic <= min(self.threshold, _fraction(LOSSLESS_FLOOR))
+        return statistic <= min(self.threshold, rounded_up(LOSSLESS_FLOOR))
 
 
-def _fraction(value: Fraction) -> Fraction:
+def rounded_up(value: Fraction) -> Fraction:
     """Round up to what the wire can say."""
     return Fraction(decimal_string_up(value))
 
@@ -115,7 +115,7 @@ def reached_threshold(
         return resolution
     if edit is not None:
         return max(resolution, typical)
-    return min(max(resolution, typical), _fraction(LOSSLESS_FLOOR))
+    return min(max(resolution, typical), rounded_up(LOSSLESS_FLOOR))
 
 
 def thresholds(controls: ControlSet, protocol: Protocol) -> Thresholds:
