@@ -64,16 +64,21 @@ def control_observations(
     procedure: Procedure, handling: Handling, latents: Tensor, seeds: list[bytes]
 ) -> Observations:
     """Make the outputs of latents `N x d`, handle them by their seeds, and observe them."""
+    return handling.controls(produced_pictures(procedure, handling, latents, seeds), seeds)
+
+
+def produced_pictures(
+    procedure: Procedure, handling: Handling, latents: Tensor, seeds: list[bytes]
+) -> Pixels:
+    """Make the pictures of latents `N x d` in the way that a handling has outputs produced."""
     way = handling.way
     if way is None:
-        pictures = own_pictures(procedure, latents)
-    else:
-        parts = [
-            other_pictures(procedure.generator, latents[rows], way, seeds[rows])
-            for rows in (slice(i, i + _PICTURES) for i in range(0, len(latents), _PICTURES))
-        ]
-        pictures = np.concatenate(parts)
-    return handling.controls(pictures, seeds)
+        return own_pictures(procedure, latents)
+    parts = [
+        other_pictures(procedure.generator, latents[rows], way, seeds[rows])
+        for rows in (slice(i, i + _PICTURES) for i in range(0, len(latents), _PICTURES))
+    ]
+    return np.concatenate(parts)
 
 
 def true_numbers(handling: Handling, latents: Tensor, seeds: list[bytes]) -> Tensor:

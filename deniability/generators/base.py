@@ -166,18 +166,37 @@ class Generator:
             raise GeneratorError(
                 "no such precision", expected="1 to 23 mantissa bits", found=str(mantissa_bits)
             )
-        with self._lock:
-            tensors = floating_tensors(self.module)
-            saved = [tensor.detach().clone() for tensor in tensors]
+
+        def rounded(tensors: Sequence[Tensor]) -> None:
+            for tensor in tensors:
+                tensor.copy_(round_mantissa(tensor, mantissa_bits))
+
+        with self.altered(rounded):
             before = self._mantissa
             try:
                 self._mantissa = mantissa_bits
-                with torch.no_grad():
-                    for tensor in tensors:
-                        tensor.copy_(round_mantissa(tensor, mantissa_bits))
                 yield
             finally:
                 self._mantissa = before
+
+    @contextlib.contextmanager
+    def altered(self, change: Callable[[Sequence[Tensor]], None]) -> Iterator[None]:
+        """Let `change` write to the weights for the time of the context, then restore them.
+
+        No other thread may use the generator meanwhile.
+
+        Args:
+            change: gets every floating-point tensor of the module, without recording gradients.
+
+        """
+        with self._lock:
+            tensors = floating_tensors(self.module)
+            saved = [tensor.detach().clone() for tensor in tensors]
+            try:
+                with torch.no_grad():
+                    change(tensors)
+                yield
+            finally:
                 with torch.no_grad():
                     for tensor, original in zip(tensors, saved, strict=True):
                         tensor.copy_(original)

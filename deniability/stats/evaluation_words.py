@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from deniability.wire.edits import WORDS
+from deniability.wire.edits import WORDS, EditName, applies, changes_size
 from deniability.wire.evaluation import Closeness, EvaluatedFamily, EvaluatedGroup
+from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import Protocol
 
 #: Copies of the model and own outputs, from near to far.
 MODEL_GROUPS: dict[str, tuple[Closeness, str]] = {
@@ -28,7 +30,7 @@ MODEL_GROUPS: dict[str, tuple[Closeness, str]] = {
     "int8": (
         "near",
         "a copy of the model with weights rounded to 8 bits: 255 even steps from minus to plus "
-        "the largest of each output channel",
+        "the largest, of each row along a tensor's first axis (of vectors as a whole)",
     ),
     "pruned-0.1": (
         "near",
@@ -64,6 +66,11 @@ _OTHERS: tuple[tuple[str, str], ...] = (
 )
 
 
+#: IJG qualities at which outputs are saved where a preset has no edits.
+JPEG_QUALITIES = (50, 75, 90)
+NO_SUCH_OUTPUT = "outputs of this model cannot be handled so: of its size, or its channels"
+
+
 def about_group(name: str) -> tuple[Closeness, str] | None:
     """Return how near a group is and what it is; None if there is no such group."""
     if name in MODEL_GROUPS:
@@ -81,6 +88,41 @@ def order_of_group(name: str) -> tuple[int, int]:
     which = next(i for i, (pattern, _) in enumerate(_OTHERS, 1) if re.fullmatch(pattern, name))
     number = name.rpartition("-")[2]
     return which, int(number) if number.isdigit() else 0
+
+
+def edited_size(name: EditName, height: int, width: int) -> tuple[int, int]:
+    """Return the size of the file for which a family that changes it is examined."""
+    if not changes_size(name):
+        return height, width
+    if name == "cut-out":
+        return height - max(1, height // 9), width - max(1, width // 7)
+    if name == "framed":
+        return height + max(1, height // 7), width + max(1, width // 5)
+    return height * 3 // 2, width * 3 // 2
+
+
+def families_of(
+    protocol: Protocol, spec: GeneratorSpec
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of a preset's families for a model, and of those that do not fit it.
+
+    Unedited outputs are stored without loss, and under a preset without edits saved as JPEG too.
+    """
+    names = ["lossless"] if "lossless" in protocol.families else []
+    if protocol.edits is None:
+        samplings = ("444", "420") if spec.channels == 3 else ("gray",)
+        if "jpeg" in protocol.families:
+            names += [f"saved-jpeg-{q}-{s}" for q in JPEG_QUALITIES for s in samplings]
+        return tuple(names), ()
+    own, colour = (spec.height, spec.width), spec.channels == 3
+    fits = {
+        name: applies(name, model=own, file=edited_size(name, *own), colour=colour)
+        for name in protocol.edits
+    }
+    return (
+        (*names, *(name for name in protocol.edits if fits[name])),
+        tuple(name for name in protocol.edits if not fits[name]),
+    )
 
 
 def family_name(kind: ObservationKind) -> str:

@@ -18,7 +18,9 @@ from deniability.stats.evaluation import (
 from deniability.stats.evaluation_words import (
     COPIES,
     about_group,
+    edited_size,
     evaluation_scope,
+    families_of,
     family_name,
     order_of_group,
 )
@@ -123,20 +125,25 @@ def _check_groups(evaluation: Evaluation, where: str) -> None:
 
 
 def _check_families(evaluation: Evaluation, where: str) -> None:
-    # Step 22.5: each family once, a family of the preset, and none that was narrowed away.
-    protocol, names = evaluation.protocol, [family.name for family in evaluation.families]
-    equal("families (different)", len(names), len(set(names)), where)
-    if evaluation.narrowed is not None:
-        told = {entry.name for entry in evaluation.not_applied}
-        found = sorted({*names, *(set(evaluation.narrowed) & told)})
-        equal("narrowed", found, sorted(evaluation.narrowed), where)
+    # Step 22.5: all families of the preset that fit the model, or those it was narrowed to.
+    protocol, narrowed = evaluation.protocol, evaluation.narrowed
+    fit, unfit = families_of(protocol, evaluation.generator)
+    if narrowed is not None:
+        equal("narrowed (different)", len(narrowed), len(set(narrowed)), where)
+        equal("narrowed", [], sorted(set(narrowed) - set(fit)), where)
+        fit, unfit = tuple(name for name in fit if name in narrowed), ()
+    names = tuple(family.name for family in evaluation.families)
+    equal("families", fit, names, where)
+    told = tuple(e.name for e in evaluation.not_applied if about_group(e.name) is None)
+    equal("notApplied (families)", unfit, told, where)
     for index, family in enumerate(evaluation.families):
         kind, field = family.controls.kind, f"families.{index}"
         check_kind(kind, evaluation.generator, f"{field}.controls.kind", where)
         equal(f"{field}.name", family_name(kind), family.name, where)
-        equal(f"{field}.controls.kind.family", True, kind.family in protocol.families, where)
-        if kind.edit is not None and kind.edit not in (protocol.edits or ()):
-            equal(f"{field}.controls.kind.edit", "one of the protocol's", kind.edit, where)
+        if kind.edit is not None:
+            size = edited_size(kind.edit, kind.height, kind.width)
+            equal(f"{field}.controls.kind (size)", size, kind.file_size, where)
+            equal(f"{field}.controls.kind.family", "lossless", kind.family, where)
 
 
 def _check_family(evaluation: Evaluation, family: EvaluatedFamily, field: str, where: str) -> None:

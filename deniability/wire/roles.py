@@ -21,6 +21,9 @@ CONTROL = "control"
 CONTROL_RESTART = "control-restart"
 MISMATCH = "mismatch"
 RESTART = "restart"
+EVALUATION = "evaluation"
+EVALUATION_RESTART = "evaluation-restart"
+EVALUATION_COPY = "evaluation-copy"
 
 
 def encoder_seed(model: ModelDescriptor, protocol: str) -> bytes:
@@ -68,6 +71,68 @@ def mismatch_seed(
         beacon=_value(beacon),
         index=index,
     )
+
+
+def evaluation_seed(
+    model: ModelDescriptor,
+    protocol: str,
+    kind: str,
+    group: str,
+    index: int,
+    *,
+    beacon: Beacon | None = None,
+) -> bytes:
+    """Seed of the latent of an evaluation's picture `index`, of a group in a family of this kind.
+
+    With `kind` empty: of the latents at which a copy is compared with the model.
+    """
+    return derive_seed(
+        role=EVALUATION,
+        weights=model.weights,
+        protocol=protocol,
+        picture=evaluated_as(kind, group),
+        beacon=_value(beacon),
+        index=index,
+    )
+
+
+def evaluation_restart_seed(
+    model: ModelDescriptor,
+    protocol: str,
+    kind: str,
+    group: str,
+    index: int,
+    *,
+    beacon: Beacon | None = None,
+) -> bytes:
+    """Seed of a restart on such a picture; `index` is picture x restarts + restart."""
+    return derive_seed(
+        role=EVALUATION_RESTART,
+        weights=model.weights,
+        protocol=protocol,
+        picture=evaluated_as(kind, group),
+        beacon=_value(beacon),
+        index=index,
+    )
+
+
+def evaluation_copy_seed(
+    model: ModelDescriptor, protocol: str, group: str, index: int, *, beacon: Beacon | None = None
+) -> bytes:
+    """Seed of what is random in a copy of the model: noise on tensor `index`, or a batch."""
+    return derive_seed(
+        role=EVALUATION_COPY,
+        weights=model.weights,
+        protocol=protocol,
+        picture=evaluated_as("", group),
+        beacon=_value(beacon),
+        index=index,
+    )
+
+
+def evaluated_as(kind: str, group: str) -> str:
+    """Name a group's pictures in a family in the seeds of an evaluation."""
+    return sha256_hex(f"{group} {kind}".encode())
 
 
 def searched_as(picture: str, kind: ObservationKind) -> str:

@@ -1,0 +1,132 @@
+"""The families in which a model is evaluated, and how pictures become files of each."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+
+from deniability.errors import InputError
+from deniability.evidence.calibrate import own_pictures
+from deniability.evidence.procedure import Procedure
+from deniability.evidence.register import standard_kind
+from deniability.generators.entropy import latents_from_seed
+from deniability.imaging.decode import decode_picture
+from deniability.imaging.edits.pillow import as_image
+from deniability.imaging.handling import Handling, Observations, Pixels
+from deniability.imaging.observation import Observed, build_handling, lossless_kind, observe
+from deniability.stats.evaluation_words import edited_size, families_of, family_name
+from deniability.wire.edits import EDITS, EditName
+from deniability.wire.generator import GeneratorSpec
+from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import Protocol
+from deniability.wire.roles import evaluation_seed
+
+_SUBSAMPLING = {"444": 0, "420": 2, "gray": -1}
+
+
+def narrowed_families(
+    protocol: Protocol, spec: GeneratorSpec, only: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """Return the names of the families to examine, in the preset's order.
+
+    Raises:
+        InputError: one of those that it is narrowed to is none of them.
+
+    """
+    fit, _ = families_of(protocol, spec)
+    unknown = sorted(set(only or ()) - set(fit))
+    if unknown:
+        raise InputError(
+            "no such family of handling of this preset and model",
+            where="--family",
+            expected=" or ".join(fit),
+            found=unknown[0],
+        )
+    return tuple(name for name in fit if only is None or name in only)
+
+
+def kind_of_family(procedure: Procedure, name: str) -> ObservationKind:
+    """Return the kind of file of a family, as `deny prove` sees such a file."""
+    spec = procedure.generator.spec
+    if name == "lossless":
+        return standard_kind(spec)
+    edit = next((one for one in EDITS if one == name), None)
+    if edit is not None:
+        return edited_kind(spec, edit)
+    seed = evaluation_seed(procedure.model, procedure.protocol.digest, "", name, 0)
+    latents = torch.from_numpy(latents_from_seed(spec, seed)[None])
+    kind = _saved_jpeg(spec, own_pictures(procedure, latents)[0], name).handling.kind
+    if family_name(kind) != name:
+        raise InputError(
+            "outputs saved as JPEG are of another kind than expected",
+            where=name,
+            found=family_name(kind),
+        )
+    return kind
+
+
+def edited_kind(spec: GeneratorSpec, edit: EditName) -> ObservationKind:
+    """Return the kind of a lossless file of outputs that were edited so."""
+    height, width = edited_size(edit, spec.height, spec.width)
+    stored = lossless_kind(
+        channels=spec.channels, height=height, width=width, rounding=spec.rounding
+    )
+    return stored.edited(edit, height=spec.height, width=spec.width)
+
+
+def filed(
+    spec: GeneratorSpec, handling: Handling, pictures: Pixels, seeds: list[bytes]
+) -> Observations:
+    """Handle pictures as a family says, store them, and observe the files.
+
+    JPEG files are really saved by Pillow and read as an accused file is. A file of another kind
+    than the family's, which its pixels alone can make it, is taken as the emulated encoder saves
+    it, like a control.
+
+    Args:
+        spec: of the model.
+        handling: of the family.
+        pictures: N x C x H x W uint8.
+        seeds: of what is random in the handling.
+
+    """
+    kind = handling.kind
+    if kind.edit is not None or kind.family == "lossless":
+        return handling.controls(pictures, seeds)
+    name = family_name(kind)
+    parts = []
+    for picture in pictures:
+        read = _saved_jpeg(spec, picture, name)
+        same = read.handling.kind == kind
+        parts.append(read.observations if same else handling.save(picture[None]))
+    return Observations(
+        *(
+            torch.cat([getattr(part, field) for part in parts])
+            for field in ("low", "high", "centre", "pixels")
+        )
+    )
+
+
+def _saved_jpeg(spec: GeneratorSpec, picture: Pixels, name: str) -> Observed:
+    """Save one picture (C x H x W) as a family's name says, and read the file."""
+    quality, sampling = name.removeprefix("saved-jpeg-").split("-")
+    buffer = io.BytesIO()
+    as_image(picture).save(
+        buffer, format="JPEG", quality=int(quality), subsampling=_SUBSAMPLING[sampling]
+    )
+    data = buffer.getvalue()
+    return observe(
+        decode_picture(data, where=name),
+        data,
+        channels=spec.channels,
+        height=spec.height,
+        width=spec.width,
+        where=name,
+        rounding=spec.rounding,
+    )
+
+
+def handling_of_family(procedure: Procedure, name: str) -> Handling:
+    """Build the handling of a family on the generator's device."""
+    return build_handling(kind_of_family(procedure, name), device=procedure.generator.device)
