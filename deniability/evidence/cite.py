@@ -1,4 +1,4 @@
-"""A binding that a proof cites: verified, and about the model that is accused."""
+"""What a proof cites of the model that is accused: a binding, an evaluation; both verified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from deniability.crypto.keys import PublicKey
 from deniability.evidence.subject import describe_model
 from deniability.generators.base import Generator
 from deniability.verify.binding import VerifiedBinding, verify_binding
+from deniability.verify.cited import check_evaluated
 from deniability.verify.deployment import check_same_model
+from deniability.verify.evaluation import VerifiedEvaluation, verify_evaluation
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.files import read_capped
@@ -55,3 +57,33 @@ def check_citation(cited: Citation, generator: Generator) -> None:
     """
     model = describe_model(generator)
     check_same_model(cited.verified, model, generator.spec, where="--binding")
+
+
+def read_evaluation(path: Path, *, trust: TrustPolicy) -> VerifiedEvaluation:
+    """Read and verify the evaluation to be cited.
+
+    Raises:
+        InputError: there is no such file.
+        DeniabilityError: as `verify_evaluation`.
+
+    """
+    raw = read_capped(path, MAX_BUNDLE_BYTES, what="evaluation")
+    return verify_evaluation(raw, trust=trust, where=str(path))
+
+
+def check_evaluation(
+    evaluated: VerifiedEvaluation, generator: Generator, registration: str
+) -> None:
+    """Check before the search that an evaluation is about this model as registered.
+
+    Args:
+        evaluated: to be cited.
+        generator: the model.
+        registration: payload digest of the registration whose controls are used.
+
+    Raises:
+        CommitmentError: it is about another.
+
+    """
+    model = describe_model(generator)
+    check_evaluated(evaluated, model, generator.spec, registration, where="--evaluation")

@@ -57,9 +57,7 @@ def model_copy(procedure: Procedure, name: str) -> ModelCopy:
     generator, protocol = procedure.generator, procedure.protocol.digest
 
     def seeds(index: int) -> bytes:
-        return evaluation_copy_seed(
-            procedure.model, protocol, name, index, beacon=procedure.beacon
-        )
+        return evaluation_copy_seed(procedure.model, protocol, name, index, beacon=procedure.beacon)
 
     trained: list[Tensor] = []
 
@@ -167,7 +165,7 @@ def _tuned(generator: Generator, weights: Sequence[Tensor], _: str, seeds: Seeds
     groups = [{"params": [w], "lr": _RATE * float(w.std())} for w in weights]
     try:
         for weight in weights:
-            weight.requires_grad_(True)  # noqa: FBT003 - torch's own
+            weight.requires_grad_(True)
         optimiser = torch.optim.Adam(groups)
         with torch.enable_grad():
             for latents, wanted in batches:
@@ -182,7 +180,7 @@ def _tuned(generator: Generator, weights: Sequence[Tensor], _: str, seeds: Seeds
     finally:
         for weight in weights:
             weight.grad = None
-            weight.requires_grad_(False)  # noqa: FBT003 - torch's own
+            weight.requires_grad_(False)
 
 
 _CHANGES: dict[str, Callable[[Generator, Sequence[Tensor], str, Seeds], None]] = {

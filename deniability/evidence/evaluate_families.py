@@ -1,4 +1,4 @@
-"""The families in which a model is evaluated, and how pictures become files of each."""
+"""The families in which a model is evaluated, and the kinds of file that they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deniability.evidence.register import standard_kind
 from deniability.generators.entropy import latents_from_seed
 from deniability.imaging.decode import decode_picture
 from deniability.imaging.edits.pillow import as_image
-from deniability.imaging.handling import Handling, Observations, Pixels
+from deniability.imaging.handling import Handling, Pixels
 from deniability.imaging.observation import Observed, build_handling, lossless_kind, observe
 from deniability.stats.evaluation_words import edited_size, families_of, family_name
 from deniability.wire.edits import EDITS, EditName
@@ -73,39 +73,6 @@ def edited_kind(spec: GeneratorSpec, edit: EditName) -> ObservationKind:
         channels=spec.channels, height=height, width=width, rounding=spec.rounding
     )
     return stored.edited(edit, height=spec.height, width=spec.width)
-
-
-def filed(
-    spec: GeneratorSpec, handling: Handling, pictures: Pixels, seeds: list[bytes]
-) -> Observations:
-    """Handle pictures as a family says, store them, and observe the files.
-
-    JPEG files are really saved by Pillow and read as an accused file is. A file of another kind
-    than the family's, which its pixels alone can make it, is taken as the emulated encoder saves
-    it, like a control.
-
-    Args:
-        spec: of the model.
-        handling: of the family.
-        pictures: N x C x H x W uint8.
-        seeds: of what is random in the handling.
-
-    """
-    kind = handling.kind
-    if kind.edit is not None or kind.family == "lossless":
-        return handling.controls(pictures, seeds)
-    name = family_name(kind)
-    parts = []
-    for picture in pictures:
-        read = _saved_jpeg(spec, picture, name)
-        same = read.handling.kind == kind
-        parts.append(read.observations if same else handling.save(picture[None]))
-    return Observations(
-        *(
-            torch.cat([getattr(part, field) for part in parts])
-            for field in ("low", "high", "centre", "pixels")
-        )
-    )
 
 
 def _saved_jpeg(spec: GeneratorSpec, picture: Pixels, name: str) -> Observed:

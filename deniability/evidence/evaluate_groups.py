@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from deniability.errors import DeniabilityError, GeneratorError, InputError
+from deniability.errors import DeniabilityError, GeneratorError
 from deniability.evidence.bind import pictures_of
 from deniability.evidence.calibrate import produced_pictures
 from deniability.evidence.copies import ModelCopy, as_copy, model_copy

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from deniability.evidence.evaluate_families import filed
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.restarts import RestartLog
 from deniability.evidence.search import Seed, Targets, search
@@ -84,12 +83,11 @@ def measure(
             ended.add(target)
             told.advance(len(ended))
 
-    spec = procedure.generator.spec
     traces = search(
         replace(engine, restarts=restarts),
         Targets(
             len(pictures),
-            lambda start, stop: filed(spec, handling, pictures[start:stop], seeds[start:stop]),
+            lambda start, stop: handling.controls(pictures[start:stop], seeds[start:stop]),
         ),
         restart_seed,
         log,

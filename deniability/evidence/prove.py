@@ -16,7 +16,7 @@ from deniability.crypto.keys import PrivateKey
 from deniability.crypto.merkle import merkle_root
 from deniability.evidence.cache import controls_for, default_cache_folder
 from deniability.evidence.calibrate import CalibratedSet, statistic_at
-from deniability.evidence.cite import Citation, check_citation, signers
+from deniability.evidence.cite import Citation, check_citation, check_evaluation, signers
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.register import (
     OpenRegistration,
@@ -42,6 +42,8 @@ from deniability.inversion.starts import Starts
 from deniability.stats.sentence import model_cautions, scope_lines
 from deniability.stats.verdict import decide, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
+from deniability.verify.cited import cite
+from deniability.verify.evaluation import VerifiedEvaluation
 from deniability.verify.parse import MAX_BUNDLE_BYTES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.edits import WORDS, HandlingName
@@ -190,6 +192,7 @@ def prove(
     cited: Citation | None = None,
     executor: Executor | None = None,
     only: Sequence[HandlingName] | None = None,
+    evaluated: VerifiedEvaluation | None = None,
 ) -> Proof:
     """Search for the accused picture, decide, sign, write, and verify from disk.
 
@@ -206,9 +209,10 @@ def prove(
         cited: binding of the service's outputs to this model, to be embedded.
         executor: searches; in this process if None.
         only: families of handling that the search is narrowed to; None for all of the preset.
+        evaluated: evaluation of the procedure on this model, to be cited.
 
     Raises:
-        CommitmentError: the binding is of another model.
+        CommitmentError: the binding or evaluation is of another model.
         ImageError: the picture cannot be examined.
         OutputError: the bundle cannot be written.
 
@@ -219,6 +223,8 @@ def prove(
     check_writable(output)
     if cited is not None:
         check_citation(cited, opened.procedure.generator)
+    if evaluated is not None:
+        check_evaluation(evaluated, procedure.generator, opened.verified.payload_digest)
     check_reproduction(opened.procedure, opened.pictures)
     identity = run_identity(exhibit, opened)
     with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
@@ -234,6 +240,7 @@ def prove(
             cited=cited,
             executor=executor,
             only=only,
+            evaluated=evaluated,
         )
         raw = sign_statement(
             examined.exclusion, predicate_type=EXCLUSION_TYPE, subjects=[exhibit.file], key=key
@@ -266,6 +273,7 @@ def examine(
     cited: Citation | None = None,
     executor: Executor | None = None,
     only: Sequence[HandlingName] | None = None,
+    evaluated: VerifiedEvaluation | None = None,
 ) -> Examined:
     """Search for the accused picture and decide; write the latents, and sign nothing.
 
@@ -281,6 +289,7 @@ def examine(
         cited: likewise.
         executor: likewise.
         only: likewise.
+        evaluated: likewise.
 
     Raises:
         OutputError: the latents cannot be written.
@@ -305,7 +314,7 @@ def examine(
         searches.append(Searched(calibrated, polished(trace, exhibit, opened, handling)))
     data = write_tensors(side, _tensors(opened, searches))
     latents = describe_bytes(side.name, data)
-    exclusion = _exclusion(exhibit, opened, searches, latents, chain, cited, only)
+    exclusion = _exclusion(exhibit, opened, searches, latents, chain, cited, only, evaluated)
     return Examined(exclusion, tuple(one.trace for one in searches))
 
 
@@ -416,6 +425,7 @@ def _exclusion(
     chain: bytes | None,
     cited: Citation | None,
     only: Sequence[HandlingName] | None,
+    evaluated: VerifiedEvaluation | None,
 ) -> Exclusion:
     procedure, registration = opened.procedure, opened.verified.registration
     protocol, observed = procedure.protocol, exhibit.observed
@@ -471,6 +481,9 @@ def _exclusion(
         encoder=procedure.encoder_digest,
         beacon=procedure.beacon,
         binding=None if cited is None else cited.embedded,
+        evaluation=None
+        if evaluated is None
+        else cite(evaluated, [one.calibrated.controls.kind for one in searches]),
         controls=calibrated.controls,
         restarts=restarts,
         trace_root=_root(restarts),

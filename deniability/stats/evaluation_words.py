@@ -101,9 +101,7 @@ def edited_size(name: EditName, height: int, width: int) -> tuple[int, int]:
     return height * 3 // 2, width * 3 // 2
 
 
-def families_of(
-    protocol: Protocol, spec: GeneratorSpec
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def families_of(protocol: Protocol, spec: GeneratorSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of a preset's families for a model, and of those that do not fit it.
 
     Unedited outputs are stored without loss, and under a preset without edits saved as JPEG too.

@@ -28,6 +28,7 @@ from deniability.stats.verdict import (
     residual,
 )
 from deniability.verify.chain import Dating, VerifiedChain, date_registration, verify_chain
+from deniability.verify.cited import check_cited
 from deniability.verify.envelope import SignedPayload, verify_envelope, verify_signature
 from deniability.verify.exclusion import ReadExclusion, read_exclusion
 from deniability.verify.follows import check_residual, equal, short
@@ -120,6 +121,7 @@ def verify_exclusion(
     _check_control_sets(exclusion, where)
     _check_trace(exclusion, where)
     _check_finding(exclusion, where)
+    check_cited(exclusion, where)
     chain = _check_chain(exclusion, signed, trust, where)
     return VerifiedBundle(
         exclusion,

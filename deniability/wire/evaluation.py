@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from deniability.wire.base import DecimalString, PlainDecimal, Sha256Hex, Text, Timestamp, WireModel
 from deniability.wire.beacon import Beacon
+from deniability.wire.cited import Name
 from deniability.wire.controls import ControlSet, Count
 from deniability.wire.exclusion import RegistrationReference
 from deniability.wire.generator import GeneratorSpec
@@ -22,8 +23,6 @@ MAX_PICTURES = 4096
 MAX_FAMILIES = 64
 MAX_GROUPS = 64
 
-#: `own`, `noise-0.01`, `other-1`, ...: groups and families are told by such names.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 #: A smallest residual; a list has no absent entries.
 Measured = DecimalString | Literal["notFinite"]
 #: How near a group is to the model. Only of what is far a denial is hoped for.

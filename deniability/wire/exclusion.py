@@ -8,6 +8,7 @@ from pydantic import Field
 
 from deniability.wire.base import DecimalString, PlainDecimal, Sha256Hex, Text, Timestamp, WireModel
 from deniability.wire.beacon import Beacon
+from deniability.wire.cited import CitedEvaluation
 from deniability.wire.controls import ControlSet, Count
 from deniability.wire.edits import EditName, HandlingName
 from deniability.wire.generator import GeneratorSpec
@@ -167,6 +168,7 @@ class Exclusion(WireModel):
         encoder: sha256 of the encoder's tensors.
         beacon: the registration's: its value is in the controls' seeds.
         binding: of the service's outputs to the model: the signed file's bytes in base64.
+        evaluation: of the procedure on this model: the known error rate, by reference.
         controls: the set used.
         restarts: the whole trace on the accused, in index order.
         trace_root: Merkle root (hex) over the restarts' canonical JSON.
@@ -189,6 +191,7 @@ class Exclusion(WireModel):
     encoder: Sha256Hex | None = None
     beacon: Beacon | None = None
     binding: Base64Text | None = None
+    evaluation: CitedEvaluation | None = None
     controls: ControlSet
     restarts: Restarts
     trace_root: Sha256Hex
