@@ -25,6 +25,7 @@ COMMANDS = {
     "prove": ("prove", "prove"),
     "attribute": ("attribute", "attribute"),
     "bind": ("bind", "bind"),
+    "evaluate": ("evaluate", "evaluate"),
     "verify": ("verify", "verify"),
     "withdraw": ("withdraw", "withdraw"),
     "revoke": ("withdraw", "revoke"),

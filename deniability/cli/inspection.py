@@ -39,6 +39,7 @@ _KINDS = {
     "urn:deniability:attribution/v1": "attribution: a finding about one picture and several models",
     "urn:deniability:registration/v1": "registration of a model",
     "urn:deniability:binding/v1": "binding: outputs of a service searched for in a model",
+    "urn:deniability:evaluation/v1": "evaluation: how often the procedure is wrong on a model",
     "urn:deniability:chain/v1": "chain of a key's registrations",
     "urn:deniability:withdrawal/v1": "withdrawal of a finding or key",
     "https://slsa.dev/verification_summary/v1": "attestation: an examiner's verification summary",

@@ -25,7 +25,8 @@ def refuse_loss(path: Path, *, what: str, force: bool, inputs: tuple[Path, ...] 
 
     Args:
         path: to be written.
-        what: kind of result: "bundle", "attribution", "registration", "binding" or "picture".
+        what: kind of result: "bundle", "attribution", "registration", "binding", "evaluation" or
+            "picture".
             The latents file beside a bundle, registration or binding is guarded with it.
         force: replace one of the same kind.
         inputs: files that the command reads, never to be replaced.
@@ -95,13 +96,18 @@ def _is_ours(path: Path, what: str, *, latents: bool) -> bool:
 def _predicate_types() -> dict[str, str]:
     from deniability.wire.exclusion import EXCLUSION_TYPE  # noqa: PLC0415
     from deniability.wire.registration import REGISTRATION_TYPE  # noqa: PLC0415
-    from deniability.wire.statement import ATTRIBUTION_TYPE, BINDING_TYPE  # noqa: PLC0415
+    from deniability.wire.statement import (  # noqa: PLC0415
+        ATTRIBUTION_TYPE,
+        BINDING_TYPE,
+        EVALUATION_TYPE,
+    )
 
     return {
         "bundle": EXCLUSION_TYPE,
         "attribution": ATTRIBUTION_TYPE,
         "registration": REGISTRATION_TYPE,
         "binding": BINDING_TYPE,
+        "evaluation": EVALUATION_TYPE,
     }
 
 

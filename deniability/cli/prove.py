@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from deniability.evidence.register import OpenRegistration
     from deniability.generators.base import Generator
     from deniability.inversion.executor import Executor
+    from deniability.verify.evaluation import VerifiedEvaluation
     from deniability.wire.edits import HandlingName
     from deniability.wire.exclusion import Exclusion
     from deniability.wire.protocol import Protocol
@@ -80,6 +81,7 @@ class Job:
         executor: searches; this process if None.
         cited: binding of the service's outputs to the model.
         only: families of handling that the search is narrowed to.
+        evaluated: evaluation of the procedure on this model, to be cited.
 
     """
 
@@ -98,6 +100,7 @@ class Job:
     executor: Executor | None = None
     cited: Citation | None = None
     only: tuple[HandlingName, ...] | None = None
+    evaluated: VerifiedEvaluation | None = None
 
 
 @with_model_flags
@@ -143,6 +146,14 @@ def prove(
         typer.Option(
             "--binding",
             help="What deny bind wrote of this model's service; it goes into the bundle.",
+        ),
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            "--evaluation",
+            help="What deny evaluate wrote of this model: the bundle cites it as the known error "
+            "rate.",
         ),
     ] = None,
     handling: Annotated[
@@ -201,6 +212,7 @@ def prove(
             executor=workers,
             cited=None if binding is None else read_cited(binding, signer, stamping),
             only=narrowed_to(handling),
+            evaluated=None if evaluation is None else read_evaluated(evaluation, signer, stamping),
         )
 
         def load() -> Generator:
@@ -250,6 +262,19 @@ def read_cited(path: Path, key: PrivateKey, stamping: Stamping) -> Citation:
 
     keys = (key.public, *load_trust_store(default_trust_folder()).keys)
     return read_citation(path, trust=TrustPolicy(keys, stamping.roots))
+
+
+def read_evaluated(path: Path, key: PrivateKey, stamping: Stamping) -> VerifiedEvaluation:
+    """Read the evaluation to cite, by this key or one of the trust store."""
+    from deniability.evidence.cite import read_evaluation  # noqa: PLC0415
+    from deniability.verify.trust import (  # noqa: PLC0415
+        TrustPolicy,
+        default_trust_folder,
+        load_trust_store,
+    )
+
+    keys = (key.public, *load_trust_store(default_trust_folder()).keys)
+    return read_evaluation(path, trust=TrustPolicy(keys, stamping.roots))
 
 
 def refuse_losses(job: Job, *, force: bool) -> None:
@@ -319,6 +344,7 @@ def run_job(job: Job, opened: OpenRegistration, progress: Progress) -> tuple[Pro
         cited=job.cited,
         executor=job.executor,
         only=job.only,
+        evaluated=job.evaluated,
     )
     verified = job.stamping.stamp_bundle(proof.path, job.key, progress, also=signers(job.cited))
     proof = replace(proof, verified=verified)
@@ -402,6 +428,7 @@ def _draw(job: Job, proof: Proof, generator: Generator, progress: Progress) -> P
 def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
     from deniability.cli.keyfiles import public_file_of  # noqa: PLC0415
     from deniability.cli.outputs import latents_beside  # noqa: PLC0415
+    from deniability.report.error_rate import error_rate_line  # noqa: PLC0415
     from deniability.report.wording import caveats, numbers, verify_command  # noqa: PLC0415
 
     exclusion = proof.verified.exclusion
@@ -420,6 +447,7 @@ def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
         narrowed=exclusion.narrowed,
     ):
         out.field("note", caveat)
+    out.field("known error rate", error_rate_line(exclusion, compared=job.evaluated is not None))
     for name, text in numbers(exclusion):
         out.field(name, text)
     latent = _latent(proof)

@@ -118,9 +118,26 @@ def check_request(request: VerificationRequest, require: Level) -> None:
 
 
 def tell(
-    out: Output, level: Level, verified: VerifiedBundle, source: str, report: VerificationReport
+    out: Output,
+    level: Level,
+    verified: VerifiedBundle,
+    source: str,
+    report: VerificationReport,
+    *,
+    evaluated: bool = False,
 ) -> None:
-    """Print the first lines, what was and was not checked, and the scope."""
+    """Print the first lines, what was and was not checked, and the scope.
+
+    Args:
+        out: where to.
+        level: that was reached.
+        verified: the bundle.
+        source: of the trust in its signer, in words.
+        report: what was and was not checked.
+        evaluated: whether the known error rate was compared with its evaluation.
+
+    """
+    from deniability.report.error_rate import error_rate_line  # noqa: PLC0415
     from deniability.report.wording import caveats as caveats_of  # noqa: PLC0415
     from deniability.report.wording import numbers  # noqa: PLC0415
 
@@ -151,6 +168,8 @@ def tell(
         )
     for caveat in caveats:
         out.field("note", caveat)
+    rate = error_rate_line(exclusion, compared=evaluated)
+    out.field("known error rate", rate)
     for name, text in numbers(exclusion):
         out.field(name, text, detail=True)
     if report.attested_to is not None:
@@ -170,6 +189,7 @@ def tell(
             "keyid": verified.signer.keyid,
             "payload": verified.payload_digest,
             "notes": caveats,
+            "knownErrorRate": rate,
             "takenFromBundle": report.borrowed,
             "checked": report.checked,
             "notChecked": report.unchecked,

@@ -48,9 +48,10 @@ from deniability.cli.verify_binding import (
     refuse_others,
     verify_binding_file,
 )
+from deniability.cli.verify_evaluation import compare_evaluation, verify_evaluation_file
 from deniability.cli.withdraw import check_withdrawals, read_withdrawals
 from deniability.errors import StatementError
-from deniability.wire.statement import BINDING_TYPE
+from deniability.wire.statement import BINDING_TYPE, EVALUATION_TYPE
 
 if TYPE_CHECKING:
     from deniability.verify.attribution import VerifiedAttribution
@@ -65,7 +66,9 @@ _V0_CHECKED = (
 
 @with_model_flags
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle; or an attribution, or a binding.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="The bundle; or an attribution, a binding or an evaluation.")
+    ],
     image: Annotated[
         Path | None,
         typer.Option(
@@ -170,6 +173,13 @@ def verify(
             "that of the binding has to be the same.",
         ),
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            "--evaluation",
+            help="The evaluation that the bundle cites: its figures have to be the same.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -198,7 +208,7 @@ def verify(
     try:
         verified = _verify_bytes(raw, bundle, trust)
     except StatementError as cause:
-        if cause.found != BINDING_TYPE:
+        if cause.found not in {BINDING_TYPE, EVALUATION_TYPE}:
             raise
         refuse_others(
             {
@@ -207,14 +217,20 @@ def verify(
                 "--attestation": attestation,
                 "--beacon-file": beacon_file,
                 "--chain": chain,
+                "--evaluation": evaluation,
                 "--replay": replay,
             }
         )
+        if cause.found == EVALUATION_TYPE:
+            refuse_others({"--obtained": obtained})
+            verify_evaluation_file(out, raw, request, trust, source, withdrawals)
+            return
         verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
         return
     report = VerificationReport(checked=[_V0_CHECKED], accused_at=accused)
     if not isinstance(verified, VerifiedBundle):
         refuse_examiners(attest, attestation)
+        refuse_others({"--evaluation": evaluation})
         report.warnings += check_withdrawals(withdrawals, verified, bundle)
         report.add_withdrawals(len(withdrawals))
         published = Published(chain, beacon_file, obtained, withdrawals)
@@ -225,6 +241,7 @@ def verify(
     check_dating(verified, trust, published=chain, beacon_file=beacon_file, report=report)
     report.warnings += check_withdrawals(withdrawals, verified, bundle)
     verified = check_deployment(verified, obtained, withdrawals, report)
+    evaluated = compare_evaluation(evaluation, verified, trust, report)
     report.add_withdrawals(len(withdrawals))
     attested = witnesses.heard(verified, withdrawals, trust)
     check_level(request, attested)
@@ -249,7 +266,7 @@ def verify(
             attest, signing, verified, raw, request, report, latents=sidecar is not None
         )
     add_attested(report, request, attested)
-    tell(out, request.level, verified, source, report)
+    tell(out, request.level, verified, source, report, evaluated=evaluated)
 
 
 def _trust(keys: list[Path] | None) -> tuple[TrustPolicy, str]:

@@ -33,7 +33,7 @@ _V0_CHECKED = (
 
 
 def refuse_others(given: Mapping[str, object]) -> None:
-    """Refuse options that mean nothing for a binding.
+    """Refuse options that mean nothing for such a file.
 
     Raises:
         UsageError: one was given.
@@ -42,9 +42,9 @@ def refuse_others(given: Mapping[str, object]) -> None:
     for option, value in given.items():
         if value is not None:
             raise UsageError(
-                "not an option for a binding",
+                "not an option for a file of this kind",
                 where=option,
-                hint="Verify the bundle that cites it with this option.",
+                hint="Verify the bundle that it belongs to with this option.",
             )
 
 

@@ -32,7 +32,9 @@ Target = Annotated[
 def withdraw(
     bundle: Annotated[
         Path,
-        typer.Argument(help="A bundle, an attribution, an examiner's attestation or a binding."),
+        typer.Argument(
+            help="A bundle, attribution, examiner's attestation, binding or evaluation."
+        ),
     ],
     reason: Reason,
     key: SigningKey = None,

@@ -14,11 +14,16 @@ from deniability.verify.trust import TrustPolicy
 from deniability.verify.withdrawal import verify_withdrawal
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.registration import FileDescriptor
-from deniability.wire.statement import ATTRIBUTION_TYPE, BINDING_TYPE, Statement
+from deniability.wire.statement import (
+    ATTRIBUTION_TYPE,
+    BINDING_TYPE,
+    EVALUATION_TYPE,
+    Statement,
+)
 from deniability.wire.summary import SUMMARY_TYPE
 from deniability.wire.withdrawal import WITHDRAWAL_TYPE, Withdrawal
 
-_WITHDRAWN = (EXCLUSION_TYPE, ATTRIBUTION_TYPE, SUMMARY_TYPE, BINDING_TYPE)
+_WITHDRAWN = (EXCLUSION_TYPE, ATTRIBUTION_TYPE, SUMMARY_TYPE, BINDING_TYPE, EVALUATION_TYPE)
 
 
 def withdraw_finding(raw: bytes, *, key: PrivateKey, reason: str, time: str, where: str) -> bytes:

@@ -97,7 +97,7 @@ def cost_rows(evaluation: Evaluation) -> list[list[str]]:
 
 
 def _cost(results: list[GroupResult]) -> list[str]:
-    """Steps and seconds for one picture on average."""
+    """Return steps and seconds for one picture on average."""
     count = sum(len(one.residuals) for one in results)
     if not count:
         return ["-", "-"]

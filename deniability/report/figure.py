@@ -65,7 +65,7 @@ def case_figure(
 
     """
     left, right = _as_pair(accused, reconstruction)
-    with _matplotlib() as (figure, known):
+    with blank_figure() as (figure, known):
         lines = _title_lines(title, known)
         top = _HEIGHT - 0.35 - 0.29 * len(lines)
         heading = figure.text(
@@ -96,7 +96,7 @@ def case_figure(
 
 
 @contextmanager
-def _matplotlib() -> Iterator[tuple[Figure, frozenset[int]]]:
+def blank_figure() -> Iterator[tuple[Figure, frozenset[int]]]:
     """Yield an empty figure and the code points its font has, whatever the user's settings are."""
     logger = logging.getLogger("matplotlib")
     level = logger.level

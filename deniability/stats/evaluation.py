@@ -87,13 +87,9 @@ class FamilyRule:
 
     def denies(self, statistic: Residual) -> bool:
         """Tell whether this family would exclude a picture; a residual that is not finite never."""
-        return (
-            statistic != Infinite
-            and self.margin != Infinite
-            and statistic >= self.margin
-            and statistic > self.reached
-            and self.beyond(statistic) <= self.allowed
-        )
+        finite = Infinite not in {statistic, self.margin}
+        different = finite and statistic >= self.margin and statistic > self.reached
+        return different and self.beyond(statistic) <= self.allowed
 
     def p_value(self, statistic: Residual) -> Fraction:
         """Return the conformal p-value."""
@@ -184,6 +180,12 @@ def uniformity_test(own: Sequence[str], rule: FamilyRule, *, families: int) -> U
         p=decimal_up(p, _DIGITS),
         passed=p > level(families),
     )
+
+
+def own_p_values(family: EvaluatedFamily, protocol: Protocol) -> list[Fraction]:
+    """Return the conformal p-values of a family's own outputs, in order of index."""
+    rule = FamilyRule.of(family.controls, protocol)
+    return [rule.p_value(value) for value in read_measured(own_of(family).residuals)]
 
 
 def level(families: int) -> Fraction:
