@@ -224,8 +224,8 @@ def verify(
         if cause.found == EVALUATION_TYPE:
             refuse_others({"--obtained": obtained})
             verify_evaluation_file(out, raw, request, trust, source, withdrawals)
-            return
-        verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
+        else:
+            verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
         return
     report = VerificationReport(checked=[_V0_CHECKED], accused_at=accused)
     if not isinstance(verified, VerifiedBundle):
@@ -241,7 +241,6 @@ def verify(
     check_dating(verified, trust, published=chain, beacon_file=beacon_file, report=report)
     report.warnings += check_withdrawals(withdrawals, verified, bundle)
     verified = check_deployment(verified, obtained, withdrawals, report)
-    evaluated = compare_evaluation(evaluation, verified, trust, report)
     report.add_withdrawals(len(withdrawals))
     attested = witnesses.heard(verified, withdrawals, trust)
     check_level(request, attested)
@@ -266,7 +265,10 @@ def verify(
             attest, signing, verified, raw, request, report, latents=sidecar is not None
         )
     add_attested(report, request, attested)
-    tell(out, request.level, verified, source, report, evaluated=evaluated)
+    tell(
+        *(out, request.level, verified, source, report),
+        evaluated=compare_evaluation(evaluation, verified, trust, report),
+    )
 
 
 def _trust(keys: list[Path] | None) -> tuple[TrustPolicy, str]:
