@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deniability.cli.evaluate import evaluation_json, tell_evaluation
 from deniability.cli.failure import UsageError
 from deniability.cli.terminal import Output
 from deniability.cli.verification import (
@@ -46,6 +45,7 @@ def verify_evaluation_file(
         DeniabilityError: as `verify_evaluation`.
 
     """
+    from deniability.cli.evaluate import evaluation_json, tell_evaluation  # noqa: PLC0415
     from deniability.verify.evaluation import verify_evaluation  # noqa: PLC0415
     from deniability.verify.withdrawal import refuse_withdrawn  # noqa: PLC0415
 

@@ -147,11 +147,9 @@ def _pruned(_: Generator, weights: Sequence[Tensor], name: str, __: Seeds) -> No
         count = int(share * size.numel())
         if count:
             smallest = torch.argsort(size, stable=True)[:count]
-            weight.view(-1)[smallest] = 0.0 if weight.is_contiguous() else _refuse_layout()
-
-
-def _refuse_layout() -> float:
-    raise GeneratorError("a weight that is not contiguous cannot be pruned")
+            left = weight.flatten().clone()
+            left[smallest] = 0.0
+            weight.copy_(left.reshape(weight.shape))
 
 
 def _tuned(generator: Generator, weights: Sequence[Tensor], _: str, seeds: Seeds) -> None:

@@ -47,7 +47,6 @@ from deniability.verify.parse import MAX_BUNDLE_BYTES, MAX_VALUES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.controls import ControlSet
 from deniability.wire.evaluation import (
-    EVALUATION_TYPE,
     MAX_PICTURES,
     EvaluatedFamily,
     Evaluation,
@@ -58,6 +57,7 @@ from deniability.wire.exclusion import RegistrationReference
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.protocol import mismatch_ways
 from deniability.wire.roles import evaluation_restart_seed
+from deniability.wire.statement import EVALUATION_TYPE
 
 DEFAULT_OWN, DEFAULT_STRANGERS = 300, 30
 _RESIDUALS: TypeAdapter[tuple[Measured, ...]] = TypeAdapter(tuple[Measured, ...])

@@ -15,8 +15,9 @@ from deniability.imaging.decode import decode_picture
 from deniability.imaging.edits.pillow import as_image
 from deniability.imaging.handling import Handling, Pixels
 from deniability.imaging.observation import Observed, build_handling, lossless_kind, observe
-from deniability.stats.evaluation_words import edited_size, families_of, family_name
+from deniability.stats.evaluation_words import edited_size, families_of
 from deniability.wire.edits import EDITS, EditName
+from deniability.wire.families import family_name
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol

@@ -67,7 +67,7 @@ def draw_evaluation(folder: Path, evaluation: Evaluation) -> list[Path]:
     drawn = {
         "calibration.png": _panels(
             families,
-            "Own outputs: share of p-values at or below each p (promised: on the line or below, to within chance)",
+            "Own outputs: share of p-values at or below each p (promised: the line, or below it)",
             lambda axes, family: _calibration(axes, family, protocol),
         ),
         "roc.png": _panels(

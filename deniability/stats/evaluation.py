@@ -28,9 +28,9 @@ from deniability.stats.verdict import (
     rounded_up,
     thresholds,
 )
+from deniability.wire.cited import CONFIDENCE
 from deniability.wire.controls import ControlSet
 from deniability.wire.evaluation import (
-    CONFIDENCE,
     EvaluatedFamily,
     EvaluationResult,
     GroupResult,

@@ -123,16 +123,6 @@ def families_of(protocol: Protocol, spec: GeneratorSpec) -> tuple[tuple[str, ...
     )
 
 
-def family_name(kind: ObservationKind) -> str:
-    """Return the name of a family: of its edit, or of the way that outputs are stored."""
-    if kind.edit is not None:
-        return kind.edit
-    if kind.family == "lossless":
-        return "lossless"
-    sampling = (kind.components or "").removeprefix("ycc")
-    return f"saved-jpeg-{kind.quality or 0}-{sampling}"
-
-
 def family_words(kind: ObservationKind) -> str:
     """Return what a family's outputs have been through."""
     if kind.edit is not None:
@@ -151,7 +141,7 @@ def evaluation_scope(
 ) -> tuple[str, ...]:
     """Return what an evaluation does not show."""
     near = ", ".join(group.name for group in groups if group.closeness == "near")
-    chosen = any(group.files is not None or group.name.startswith("other-") for group in groups)
+    chosen = any(group.name.startswith(("other-", "nonmembers-")) for group in groups)
     lines = (
         "The residuals of own outputs and of strangers are the signer's word: recomputed from them "
         "are all rates, bounds, p-values and tests, but no search was run again.",

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from deniability.errors import CommitmentError
 from deniability.stats.binomial import decimal_up, upper_bound
-from deniability.stats.evaluation_words import family_name
 from deniability.verify.follows import equal
-from deniability.wire.cited import CitedEvaluation, CitedFamily, CitedGroup
-from deniability.wire.evaluation import CONFIDENCE
+from deniability.wire.cited import CONFIDENCE, CitedEvaluation, CitedFamily, CitedGroup
 from deniability.wire.exclusion import Exclusion
+from deniability.wire.families import family_name
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
 from deniability.wire.registration import ModelDescriptor

@@ -21,7 +21,6 @@ from deniability.stats.evaluation_words import (
     edited_size,
     evaluation_scope,
     families_of,
-    family_name,
     order_of_group,
 )
 from deniability.stats.sentence import model_cautions
@@ -39,7 +38,9 @@ from deniability.verify.parse import parse_predicate
 from deniability.verify.timestamps import Times
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.base import WireModel
-from deniability.wire.evaluation import EVALUATION_TYPE, EvaluatedFamily, Evaluation
+from deniability.wire.evaluation import EvaluatedFamily, Evaluation
+from deniability.wire.families import family_name
+from deniability.wire.statement import EVALUATION_TYPE
 
 
 @dataclass(frozen=True)

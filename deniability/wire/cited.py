@@ -8,6 +8,8 @@ from pydantic import Field, StringConstraints
 
 from deniability.wire.base import PlainDecimal, Sha256Hex, Timestamp, WireModel
 
+#: Of every one-sided bound, and of the two tests over all families together.
+CONFIDENCE = "0.95"
 #: `own`, `noise-0.01`, `saved-jpeg-75-420`, ...: groups and families are told by such names.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 _Pictures = Annotated[int, Field(ge=0, le=4096)]

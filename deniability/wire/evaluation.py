@@ -15,9 +15,6 @@ from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import Protocol
 from deniability.wire.registration import Environment, FileDescriptor, ModelDescriptor
 
-EVALUATION_TYPE = "urn:deniability:evaluation/v1"
-#: Of every one-sided bound, and of the two tests over all families together.
-CONFIDENCE = "0.95"
 #: Most pictures of a group, families, groups, and what an evaluation leaves out.
 MAX_PICTURES = 4096
 MAX_FAMILIES = 64

@@ -51,3 +51,13 @@ def edits_of(handled: Sequence[HandledSearch]) -> tuple[EditName, ...]:
     """Return the edits of further families, in order."""
     kinds = [one.controls.kind for one in handled]
     return tuple(kind.edit for kind in kinds if kind.edit is not None)
+
+
+def family_name(kind: ObservationKind) -> str:
+    """Return the name of a family: of its edit, or of the way that outputs are stored."""
+    if kind.edit is not None:
+        return kind.edit
+    if kind.family == "lossless":
+        return "lossless"
+    sampling = (kind.components or "").removeprefix("ycc")
+    return f"saved-jpeg-{kind.quality or 0}-{sampling}"

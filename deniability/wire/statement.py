@@ -15,6 +15,7 @@ BUNDLE_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 #: Types of predicates that are told from a bundle's before their own modules are needed.
 ATTRIBUTION_TYPE = "urn:deniability:attribution/v1"
 BINDING_TYPE = "urn:deniability:binding/v1"
+EVALUATION_TYPE = "urn:deniability:evaluation/v1"
 
 Base64Text = Annotated[str, Field(max_length=2**28, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 

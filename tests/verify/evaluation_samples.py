@@ -1,6 +1,7 @@
 """Synthetic evaluations, valid at V0. No torch."""
 
 import copy
+import json
 
 from bundle_samples import _ENVIRONMENT, _GENERATOR, KIND, MODEL, QUICK, statement
 
@@ -14,18 +15,11 @@ from deniability.stats.evaluation import (
 )
 from deniability.stats.evaluation_words import about_group, evaluation_scope
 from deniability.wire.controls import ControlSet
-from deniability.wire.evaluation import (
-    EVALUATION_TYPE,
-    EvaluatedFamily,
-    EvaluatedGroup,
-    NotApplied,
-)
+from deniability.wire.evaluation import EvaluatedFamily, EvaluatedGroup, NotApplied
 from deniability.wire.registration import FileDescriptor
-from deniability.wire.statement import STATEMENT_TYPE
+from deniability.wire.statement import EVALUATION_TYPE, STATEMENT_TYPE
 
-CONTROLS = ControlSet.model_validate_json(
-    __import__("json").dumps(statement()["predicate"]["controls"])
-)
+CONTROLS = ControlSet.model_validate_json(json.dumps(statement()["predicate"]["controls"]))
 COPIED = ("noise-0.001", "noise-0.01", "int8", "noise-0.1")
 MISSING = ("pruned-0.1", "fine-tuned", "pruned-0.5")
 #: Residuals by group.
