@@ -222,8 +222,7 @@ def verify(
             }
         )
         if cause.found == EVALUATION_TYPE:
-            refuse_others({"--obtained": obtained})
-            verify_evaluation_file(out, raw, request, trust, source, withdrawals)
+            verify_evaluation_file(out, raw, request, trust, source, obtained, withdrawals)
         else:
             verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
         return
@@ -248,18 +247,9 @@ def verify(
         refuse_own_bundle(verified, signing)
     check_image(request, verified.exclusion, report)
     sidecar = check_sidecar(request, verified.exclusion.latents, report)
-    if request.level is Level.V0:
-        report.unchecked.append(
-            "V1 was not checked: whether the latents give these residuals (needs --image and "
-            "--model)."
-        )
-    else:
+    if request.level is not Level.V0:
         run_replays(request, verified, sidecar, report, out)
-    if request.level is not Level.V2:
-        report.unchecked.append(
-            "V2 was not checked: whether a search of your own and fresh controls agree (needs "
-            "--replay N)."
-        )
+    report.unchecked += _levels_left(request.level)
     if attest is not None and signing is not None:
         write_attestation(
             attest, signing, verified, raw, request, report, latents=sidecar is not None
@@ -269,6 +259,17 @@ def verify(
         *(out, request.level, verified, source, report),
         evaluated=compare_evaluation(evaluation, verified, trust, report),
     )
+
+
+def _levels_left(reached: Level) -> list[str]:
+    """Say which levels were not checked, and what they need."""
+    lines = {
+        Level.V1: "V1 was not checked: whether the latents give these residuals (needs --image and "
+        "--model).",
+        Level.V2: "V2 was not checked: whether a search of your own and fresh controls agree "
+        "(needs --replay N).",
+    }
+    return [line for level, line in lines.items() if level > reached]
 
 
 def _trust(keys: list[Path] | None) -> tuple[TrustPolicy, str]:

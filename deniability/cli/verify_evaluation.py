@@ -36,6 +36,7 @@ def verify_evaluation_file(
     request: VerificationRequest,
     trust: TrustPolicy,
     source: str,
+    obtained: Path | None,
     withdrawals: tuple[WithdrawalFile, ...],
 ) -> None:
     """Verify an evaluation at V0, and say what that leaves open.
@@ -53,6 +54,7 @@ def verify_evaluation_file(
         ("--image", request.image),
         ("--model", request.model),
         ("--latents", request.latents),
+        ("--obtained", obtained),
     ):
         if value is not None:
             raise UsageError(
