@@ -21,12 +21,19 @@ from deniability.wire.base import WireModel
 from deniability.wire.beacon import Intent
 from deniability.wire.binding import Binding
 from deniability.wire.chain import CHAIN_TYPE, Chain
+from deniability.wire.evaluation import Evaluation
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion
 from deniability.wire.files import write_atomic
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import DEFAULT_PRESET, ENGINE_VERSION, PRESETS
 from deniability.wire.registration import REGISTRATION_TYPE, Registration
-from deniability.wire.statement import ATTRIBUTION_TYPE, BINDING_TYPE, SigstoreBundle, Statement
+from deniability.wire.statement import (
+    ATTRIBUTION_TYPE,
+    BINDING_TYPE,
+    EVALUATION_TYPE,
+    SigstoreBundle,
+    Statement,
+)
 from deniability.wire.summary import VerificationSummary
 from deniability.wire.withdrawal import WITHDRAWAL_TYPE, Withdrawal
 
@@ -39,6 +46,7 @@ _MODELS: tuple[tuple[str, str, type[WireModel]], ...] = (
     ("exclusion", f"{EXCLUSION_TYPE}/schema", Exclusion),
     ("attribution", f"{ATTRIBUTION_TYPE}/schema", Attribution),
     ("binding", f"{BINDING_TYPE}/schema", Binding),
+    ("evaluation", f"{EVALUATION_TYPE}/schema", Evaluation),
     ("chain", f"{CHAIN_TYPE}/schema", Chain),
     ("intent", "urn:deniability:schema/intent/v1", Intent),
     ("generator", "urn:deniability:schema/generator/v1", GeneratorSpec),

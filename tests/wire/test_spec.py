@@ -28,6 +28,9 @@ from deniability.wire.roles import (
     control_restart_seed,
     control_seed,
     encoder_seed,
+    evaluation_copy_seed,
+    evaluation_restart_seed,
+    evaluation_seed,
     mismatch_seed,
     restart_seed,
 )
@@ -98,6 +101,7 @@ def definitions():
         ("attribution", "Attribution"),
         ("chain", "Chain"),
         ("binding", "Binding"),
+        ("evaluation", "Evaluation"),
         ("intent", "Intent"),
         ("generator", "GeneratorSpec"),
         ("verification-summary", "VerificationSummary"),
@@ -222,7 +226,10 @@ def test_the_table_of_roles():
 
     digest, kind, picture = "d" * 64, "e" * 64, "f" * 64
     table = {row[0].strip("`"): row[1] for row in rows("Derived seeds")}
-    constants = {roles.ENCODER, roles.CONTROL, roles.CONTROL_RESTART, roles.MISMATCH, roles.RESTART}
+    constants = {
+        *(roles.ENCODER, roles.CONTROL, roles.CONTROL_RESTART, roles.MISMATCH, roles.RESTART),
+        *(roles.EVALUATION, roles.EVALUATION_RESTART, roles.EVALUATION_COPY),
+    }
     assert set(table) == constants
     made = {
         "encoder": encoder_seed(MODEL, digest),
@@ -230,8 +237,17 @@ def test_the_table_of_roles():
         "control-restart": control_restart_seed(MODEL, digest, kind, 5),
         "mismatch": mismatch_seed(MODEL, digest, kind, 5),
         "restart": restart_seed(MODEL, digest, picture, 5),
+        "evaluation": evaluation_seed(MODEL, digest, kind, "int8", 5),
+        "evaluation-restart": evaluation_restart_seed(MODEL, digest, kind, "int8", 5),
+        "evaluation-copy": evaluation_copy_seed(MODEL, digest, "int8", 5),
     }
-    pictures = {"empty": "", "digest of the kind": kind, "sha256 of the accused file": picture}
+    pictures = {
+        "empty": "",
+        "digest of the kind": kind,
+        "sha256 of the accused file": picture,
+        "group and digest of the kind": sha256_hex(f"int8 {kind}".encode()),
+        "group": sha256_hex(b"int8 "),
+    }
     for role, stated in table.items():
         expected = derive_seed(
             role=role,
