@@ -121,8 +121,10 @@ def verify_exclusion(
     _check_control_sets(exclusion, where)
     _check_trace(exclusion, where)
     _check_finding(exclusion, where)
-    check_cited(exclusion, where)
     chain = _check_chain(exclusion, signed, trust, where)
+    deployment = _deployment(exclusion, signed, trust, where)
+    # Step 15: what is cited as the known error rate is about the bundle's families.
+    check_cited(exclusion, where)
     return VerifiedBundle(
         exclusion,
         signed.payload_digest,
@@ -130,7 +132,7 @@ def verify_exclusion(
         signed.times,
         _dating(exclusion, chain, where),
         chain,
-        _deployment(exclusion, signed, trust, where),
+        deployment,
     )
 
 

@@ -1,4 +1,4 @@
-"""Predicate `evaluation/v1`: how often the procedure is wrong on one model, measured (ADR 0021)."""
+"""Predicate `evaluation/v1`: how often the procedure is wrong on one model, measured (ADR 0022)."""
 
 from __future__ import annotations
 
