@@ -447,7 +447,8 @@ def _tell(out: Output, job: Job, proof: Proof, figure: Path | None) -> int:
         narrowed=exclusion.narrowed,
     ):
         out.field("note", caveat)
-    out.field("known error rate", error_rate_line(exclusion, compared=job.evaluated is not None))
+    rate = error_rate_line(exclusion, compared=job.evaluated is not None)
+    out.field("error rate", rate, detail=exclusion.evaluation is None)
     for name, text in numbers(exclusion):
         out.field(name, text)
     latent = _latent(proof)

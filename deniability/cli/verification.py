@@ -169,7 +169,7 @@ def tell(
     for caveat in caveats:
         out.field("note", caveat)
     rate = error_rate_line(exclusion, compared=evaluated)
-    out.field("known error rate", rate)
+    out.field("error rate", rate, detail=exclusion.evaluation is None)
     for name, text in numbers(exclusion):
         out.field(name, text, detail=True)
     if report.attested_to is not None:

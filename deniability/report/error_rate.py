@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deniability.wire.cited import CitedEvaluation, CitedFamily
-from deniability.wire.evaluation import Evaluation, GroupResult
 from deniability.wire.exclusion import Exclusion
 
-NOT_CITED = "none is cited: no evaluation of this model by deny evaluate is named in the bundle"
+if TYPE_CHECKING:
+    from deniability.wire.evaluation import Evaluation, GroupResult
+
+NOT_CITED = "none is cited: the bundle names no evaluation of this model (deny evaluate)"
 
 
 def error_rate_line(exclusion: Exclusion, *, compared: bool = False) -> str:
