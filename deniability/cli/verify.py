@@ -17,7 +17,6 @@ from deniability.cli.attestation import (
     signing_examiner,
     write_attestation,
 )
-from deniability.cli.candidates import Published, refuse_examiners, verify_candidates
 from deniability.cli.dating import (
     AccusedAtOption,
     TsaRootOption,
@@ -201,7 +200,7 @@ def verify(
     check_request(request, require)
     signing = signing_examiner(attest, attest_key)
     withdrawals = read_withdrawals(withdrawal)
-    accused = read_accused_at(accused_at)
+    report = VerificationReport(checked=[_V0_CHECKED], accused_at=read_accused_at(accused_at))
     trust, source = _trust(key)
     trust = replace(trust, tsa_roots=read_roots(tsa_root))
     raw = _read(bundle)
@@ -226,8 +225,13 @@ def verify(
         else:
             verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
         return
-    report = VerificationReport(checked=[_V0_CHECKED], accused_at=accused)
     if not isinstance(verified, VerifiedBundle):
+        from deniability.cli.candidates import (  # noqa: PLC0415
+            Published,
+            refuse_examiners,
+            verify_candidates,
+        )
+
         refuse_examiners(attest, attestation)
         refuse_others({"--evaluation": evaluation})
         report.warnings += check_withdrawals(withdrawals, verified, bundle)

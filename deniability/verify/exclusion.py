@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from deniability.crypto.canonical import MAX_SAFE_INTEGER, canonical_json
 from deniability.errors import ParseError
 from deniability.verify.envelope import check_statement
-from deniability.verify.parse import parse_predicate, within_caps
+from deniability.verify.parse import MAX_VALUES, parse_predicate, values_of, within_caps
 from deniability.wire.exclusion import EXCLUSION_TYPE, Exclusion
 from deniability.wire.restarts import Restarts
 from deniability.wire.statement import Statement, StatementHead, Subject
@@ -86,7 +86,9 @@ def _read_at_once(payload: bytes) -> ReadExclusion | None:
     start = payload.rfind(_TRACE) + len(_TRACE)
     end = payload.find(b"]", start)
     rest = payload[:start] + payload[end:]
-    if start < len(_TRACE) or end < 0 or not within_caps(payload) or _UNSAFE in rest:
+    if start < len(_TRACE) or end < 0 or not within_caps(rest) or _UNSAFE in rest:
+        return None
+    if values_of(payload[start:end]) > MAX_VALUES - values_of(rest):
         return None
     restarts = Restarts.read(payload[start - 1 : end + 1])
     try:

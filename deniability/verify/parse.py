@@ -66,18 +66,19 @@ def within_caps(raw: bytes) -> bool:
     """Tell whether JSON is small and flat enough to be parsed."""
     return (
         len(raw) <= MAX_BUNDLE_BYTES
-        and _values(raw) <= MAX_VALUES
+        and values_of(raw) <= MAX_VALUES
         and not deeper_than(raw, MAX_DEPTH)
     )
 
 
-def _values(raw: bytes) -> int:
+def values_of(raw: bytes) -> int:
+    """Count the marks in JSON that stand before values."""
     return sum(raw.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def _parsed(raw: bytes, where: str, error: type[DeniabilityError]) -> Any:
     """Parse canonical JSON of not too many values."""
-    values = _values(raw)
+    values = values_of(raw)
     if values > MAX_VALUES and len(raw) <= MAX_BUNDLE_BYTES:  # larger ones are refused below
         raise error(
             "too many values",
