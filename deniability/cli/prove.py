@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from deniability.generators.base import Generator
     from deniability.inversion.executor import Executor
     from deniability.verify.evaluation import VerifiedEvaluation
+    from deniability.verify.trust import TrustPolicy
     from deniability.wire.edits import HandlingName
     from deniability.wire.exclusion import Exclusion
     from deniability.wire.protocol import Protocol
@@ -254,19 +255,19 @@ def narrowed_to(names: list[str] | None) -> tuple[HandlingName, ...] | None:
 def read_cited(path: Path, key: PrivateKey, stamping: Stamping) -> Citation:
     """Read the binding to cite, by this key or one of the trust store."""
     from deniability.evidence.cite import read_citation  # noqa: PLC0415
-    from deniability.verify.trust import (  # noqa: PLC0415
-        TrustPolicy,
-        default_trust_folder,
-        load_trust_store,
-    )
 
-    keys = (key.public, *load_trust_store(default_trust_folder()).keys)
-    return read_citation(path, trust=TrustPolicy(keys, stamping.roots))
+    return read_citation(path, trust=_own_and_trusted(key, stamping))
 
 
 def read_evaluated(path: Path, key: PrivateKey, stamping: Stamping) -> VerifiedEvaluation:
     """Read the evaluation to cite, by this key or one of the trust store."""
     from deniability.evidence.cite import read_evaluation  # noqa: PLC0415
+
+    return read_evaluation(path, trust=_own_and_trusted(key, stamping))
+
+
+def _own_and_trusted(key: PrivateKey, stamping: Stamping) -> TrustPolicy:
+    """Return the policy for what is cited: this key, the trust store, the authorities."""
     from deniability.verify.trust import (  # noqa: PLC0415
         TrustPolicy,
         default_trust_folder,
@@ -274,7 +275,7 @@ def read_evaluated(path: Path, key: PrivateKey, stamping: Stamping) -> VerifiedE
     )
 
     keys = (key.public, *load_trust_store(default_trust_folder()).keys)
-    return read_evaluation(path, trust=TrustPolicy(keys, stamping.roots))
+    return TrustPolicy(keys, stamping.roots)
 
 
 def refuse_losses(job: Job, *, force: bool) -> None:

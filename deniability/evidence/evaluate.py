@@ -16,7 +16,7 @@ from deniability.errors import InputError
 from deniability.evidence.cache import controls_for, default_cache_folder
 from deniability.evidence.evaluate_families import handling_of_family, narrowed_families
 from deniability.evidence.evaluate_groups import Group, Strangers, groups_for, picture_seeds
-from deniability.evidence.measure import Measurement, Watch, measure
+from deniability.evidence.measure import Measurement, measure
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.register import (
     OpenRegistration,
@@ -205,16 +205,6 @@ def _identity(opened: OpenRegistration, how: Extent, groups: Sequence[Group]) ->
     )
 
 
-class _Watch(Watch):
-    """Passes on how far a search is."""
-
-    def __init__(self, report: Progress) -> None:
-        self._report = report
-
-    def advance(self, done: int) -> None:
-        self._report.advance(done)
-
-
 class _Session:
     """Measures one family after the other; what is finished of each group is kept."""
 
@@ -296,7 +286,7 @@ class _Session:
             ),
             state=self._state,
             name=f"measuring-{name}",
-            watch=_Watch(self._report),
+            progress=self._report,
             batch_limit=self._batch_limit,
             executor=self._executor,
         )

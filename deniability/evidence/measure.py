@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from deniability.evidence.procedure import Procedure
+from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.restarts import RestartLog
 from deniability.evidence.search import Seed, Targets, search
 from deniability.evidence.state import RunState
@@ -33,13 +34,6 @@ class Measurement:
     seconds: float
 
 
-class Watch:
-    """Is told how far a search is; the base ignores it."""
-
-    def advance(self, done: int) -> None:
-        """Say how many pictures are finished."""
-
-
 def measure(
     procedure: Procedure,
     handling: Handling,
@@ -50,7 +44,7 @@ def measure(
     restart_seed: Seed,
     state: RunState | None = None,
     name: str = "measured",
-    watch: Watch | None = None,
+    progress: Progress | None = None,
     batch_limit: int | None = None,
     executor: Executor | None = None,
 ) -> Measurement:
@@ -65,7 +59,7 @@ def measure(
         restart_seed: of every restart.
         state: where finished restarts are kept; None keeps nothing.
         name: of this search within the state.
-        watch: is told of progress.
+        progress: is told how many pictures are finished.
         batch_limit: most restarts at once; the memory decides if None.
         executor: searches; in this process if None.
 
@@ -75,13 +69,13 @@ def measure(
     limits = thresholds(controls, procedure.protocol)
     engine = procedure.engine(handling, limits.threshold, batch_limit=batch_limit)
     log = RestartLog(state, name)
-    told = watch or Watch()
+    report = progress or Silent()
     ended = {target for (target, _), restart in log.known.items() if restart.stop is Stop.REACHED}
 
     def on_restart(target: int, restart: Restart) -> None:
         if restart.stop is Stop.REACHED or restart.index == restarts - 1:
             ended.add(target)
-            told.advance(len(ended))
+            report.advance(len(ended))
 
     traces = search(
         replace(engine, restarts=restarts),
@@ -93,7 +87,7 @@ def measure(
         log,
         executor=executor,
         on_restart=on_restart,
-        on_step=lambda: told.advance(len(ended)),
+        on_step=lambda: report.advance(len(ended)),
     )
     return Measurement(
         residuals=tuple(_smallest(trace) for trace in traces),

@@ -182,6 +182,6 @@ class Restarts(Sequence[RestartRecord]):
             json_schema=parsed,
             python_schema=either,
             serialization=core_schema.wrap_serializer_function_ser_schema(
-                lambda restarts, write: write(cls.of(restarts).records), schema=records
+                lambda restarts, write: write(restarts.records), schema=records
             ),
         )

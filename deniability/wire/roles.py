@@ -86,14 +86,7 @@ def evaluation_seed(
 
     With `kind` empty: of the latents at which a copy is compared with the model.
     """
-    return derive_seed(
-        role=EVALUATION,
-        weights=model.weights,
-        protocol=protocol,
-        picture=evaluated_as(kind, group),
-        beacon=_value(beacon),
-        index=index,
-    )
+    return _evaluated_seed(EVALUATION, model, protocol, evaluated_as(kind, group), beacon, index)
 
 
 def evaluation_restart_seed(
@@ -105,26 +98,32 @@ def evaluation_restart_seed(
     *,
     beacon: Beacon | None = None,
 ) -> bytes:
-    """Seed of a restart on such a picture; `index` is picture x restarts + restart."""
-    return derive_seed(
-        role=EVALUATION_RESTART,
-        weights=model.weights,
-        protocol=protocol,
-        picture=evaluated_as(kind, group),
-        beacon=_value(beacon),
-        index=index,
-    )
+    """Seed of a restart on such a picture; `index` is picture x searches + restart."""
+    picture = evaluated_as(kind, group)
+    return _evaluated_seed(EVALUATION_RESTART, model, protocol, picture, beacon, index)
 
 
 def evaluation_copy_seed(
     model: ModelDescriptor, protocol: str, group: str, index: int, *, beacon: Beacon | None = None
 ) -> bytes:
     """Seed of what is random in a copy of the model: noise on tensor `index`, or a batch."""
+    picture = evaluated_as("", group)
+    return _evaluated_seed(EVALUATION_COPY, model, protocol, picture, beacon, index)
+
+
+def _evaluated_seed(
+    role: str,
+    model: ModelDescriptor,
+    protocol: str,
+    picture: str,
+    beacon: Beacon | None,
+    index: int,
+) -> bytes:
     return derive_seed(
-        role=EVALUATION_COPY,
+        role=role,
         weights=model.weights,
         protocol=protocol,
-        picture=evaluated_as("", group),
+        picture=picture,
         beacon=_value(beacon),
         index=index,
     )

@@ -29,6 +29,7 @@ from deniability.verify.trust import TrustPolicy
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import Protocol
+from deniability.wire.restarts import Restarts
 
 SIDE = 8
 KEY = generate_key()
@@ -312,7 +313,7 @@ def resigned(
     else:
         data = write_tensors(side, tensors)
     controls = controls or exclusion.controls
-    restarts = restarts or exclusion.restarts
+    restarts = Restarts.of(restarts or exclusion.restarts)
     handled = tuple(
         one.model_copy(update={"trace_root": root_of(one.restarts)})
         for one in handled or exclusion.handled or ()
