@@ -25,17 +25,21 @@ from setting import RESULTS, Setting, load_setting, machine, start_seed, table
 
 from deniability.crypto.seeds import derive_seed
 from deniability.evidence.calibrate import calibrate, control_observations
+from deniability.evidence.evaluate_families import edited_kind
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Silent
+from deniability.evidence.register import standard_kind
 from deniability.generators.base import Generator, floating_tensors
 from deniability.generators.entropy import latents_from_seed
 from deniability.generators.load import load_generator
 from deniability.imaging.handling import Handling
-from deniability.imaging.observation import build_handling, lossless_kind
-from deniability.stats.binomial import upper_bound, upper_bound_at_most
-from deniability.stats.verdict import Thresholds, residual, thresholds
+from deniability.imaging.observation import build_handling
+from deniability.stats.binomial import upper_bound
+from deniability.stats.evaluation import FamilyRule
+from deniability.stats.evaluation_words import families_of
+from deniability.stats.verdict import residual, thresholds
 from deniability.wire.controls import ControlSet
-from deniability.wire.edits import EDITS, EditName, applies, changes_size
+from deniability.wire.edits import EDITS, EditName
 from deniability.wire.numbers import decimal_string
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol, preset
@@ -65,21 +69,12 @@ def protocol_of(size: str) -> Protocol:
 
 
 def kinds(setting: Setting, names: list[str]) -> Iterator[ObservationKind]:
-    """Return the kinds of the families asked for; those of another size get one that fits them."""
+    """Return the kinds of the families asked for that apply; sizes are those of `deny evaluate`."""
     spec = setting.generator.spec
-    own = (spec.height, spec.width)
-    sizes = {"cut-out": (own[0] - 3, own[1] - 4), "framed": (own[0] + 4, own[1] + 6)}
+    fit, _ = families_of(preset("handled-quick-v1"), spec)
     for name in (None, *EDITS):
-        if (name or "unedited") not in names:
-            continue
-        other = sizes.get(name or "", (own[0] * 3 // 2, own[1] * 3 // 2))
-        size = other if name is not None and changes_size(name) else own
-        if name is not None and not applies(name, model=own, file=size, colour=spec.channels == 3):
-            continue
-        stored = lossless_kind(
-            channels=spec.channels, height=size[0], width=size[1], rounding=spec.rounding
-        )
-        yield stored.edited(name, height=spec.height, width=spec.width)
+        if (name or "unedited") in names and (name or "lossless") in fit:
+            yield standard_kind(spec) if name is None else edited_kind(spec, name)
 
 
 def seeds(role: str, kind: ObservationKind, count: int) -> list[bytes]:
@@ -104,21 +99,6 @@ def noisy_copy(generator: Generator, share: float) -> Generator:
     return noisy
 
 
-def excluded(
-    controls: ControlSet, limits: Thresholds, protocol: Protocol, found: float | None
-) -> bool:
-    """Apply the rule of one family to one picture's smallest residual."""
-    statistic = residual(None if found is None else decimal_string(found))
-    k = sum(residual(control.residual) >= statistic for control in controls.controls)
-    n, alpha = len(controls.controls), Fraction(protocol.alpha)
-    return (
-        found is not None
-        and upper_bound_at_most(k, n, alpha)
-        and statistic >= Fraction(protocol.kappa) * limits.largest
-        and limits.recovered >= Fraction(protocol.recall) * n
-    )
-
-
 def judged(
     setting: Setting,
     made_by: Generator,
@@ -132,14 +112,15 @@ def judged(
     procedure = Procedure(setting.generator, setting.model, setting.protocol, setting.encoder)
     maker = Procedure(made_by, setting.model, setting.protocol, None)
     latents = torch.from_numpy(np.stack([latents_from_seed(made_by.spec, s) for s in drawn]))
-    limits = thresholds(controls, setting.protocol)
-    engine = procedure.engine(handling, limits.threshold)
+    rule = FamilyRule.of(controls, setting.protocol)
+    engine = procedure.engine(handling, thresholds(controls, setting.protocol).threshold)
     count = 0
     for start in range(0, len(drawn), 64):
         rows = slice(start, start + 64)
         observations = control_observations(maker, handling, latents[rows], drawn[rows])
         traces = engine.run(observations, start_seed(f"benchmark-handling-{start}"))
-        count += sum(excluded(controls, limits, setting.protocol, t.residual) for t in traces)
+        found = [None if t.residual is None else decimal_string(t.residual) for t in traces]
+        count += sum(rule.denies(residual(text)) for text in found)
     return count
 
 

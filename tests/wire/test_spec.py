@@ -16,10 +16,18 @@ from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
 from deniability.crypto.merkle import merkle_root
 from deniability.crypto.seeds import derive_seed
 from deniability.stats.binomial import upper_bound_at_most
+from deniability.stats.evaluation import decide_evaluation
+from deniability.stats.evaluation_words import (
+    MODEL_GROUPS,
+    about_group,
+    evaluation_scope,
+    order_of_group,
+)
 from deniability.stats.sentence import finding_sentence, model_cautions, scope_lines
 from deniability.stats.verdict import LOSSLESS_FLOOR
 from deniability.verify import parse
 from deniability.wire import roles
+from deniability.wire.evaluation import EvaluatedGroup
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import ENGINE_VERSION, PRESETS, mismatch_ways
@@ -38,6 +46,7 @@ from deniability.wire.schema import schema_files
 from deniability.wire.statement import (
     ATTRIBUTION_TYPE,
     BUNDLE_MEDIA_TYPE,
+    EVALUATION_TYPE,
     PAYLOAD_TYPE,
     STATEMENT_TYPE,
 )
@@ -167,6 +176,7 @@ def test_identifiers():
         EXCLUSION_TYPE,
         REGISTRATION_TYPE,
         ATTRIBUTION_TYPE,
+        EVALUATION_TYPE,
         BUNDLE_MEDIA_TYPE,
         PAYLOAD_TYPE,
     ):
@@ -641,3 +651,56 @@ def test_the_numbers_of_a_binding():
     from deniability.evidence.outputs import SAME_OUTPUT
 
     assert f"differ by {SAME_OUTPUT:.0f} squared on average" in " ".join(TEXT.split())
+
+
+# --- words of evaluations
+
+
+def test_the_groups_of_an_evaluation():
+    stated = {tuple(key[:-1].split(" (")): how for key, how in block("evaluation-groups").items()}
+    names = [name.replace("-N", "-1") for name, _ in stated]
+    assert [about_group(name) for name in names] == [
+        (near, how) for (_, near), how in stated.items()
+    ]
+    assert sorted(names, key=order_of_group) == names
+    assert set(MODEL_GROUPS) <= set(names)
+
+
+def test_the_sentence_of_an_evaluation():
+    from evaluation_samples import QUICK, family
+
+    words = block("evaluation")
+    for residuals, good in (({"own": ("0",) * 20}, True), ({"own": ("9.00000e-01",) * 20}, False)):
+        families = [family(residuals)]
+        result = decide_evaluation(families, model_digest="d" * 64, protocol=QUICK)
+        assert (result.promise_held, result.uniform) == (good, good)
+        assert result.sentence == words["sentence"].format(
+            digest="d" * 64,
+            protocol=QUICK.name,
+            own=20,
+            families=1,
+            denied=0 if good else 20,
+            worst=result.at_most,
+            promise=words["promise"].split(", or ")[not good],
+            alpha=QUICK.alpha,
+            values=words["values"].split(", or ")[not good],
+        )
+
+
+@pytest.mark.parametrize("narrowed", [None, ("lossless", "mirrored")])
+@pytest.mark.parametrize("names", [("own",), ("own", "int8", "noise-0.1"), ("own", "other-1")])
+def test_the_scope_of_an_evaluation(names, narrowed):
+    lines = block("evaluation-scope")
+    groups = [
+        EvaluatedGroup(name=name, closeness=about_group(name)[0], how=about_group(name)[1])
+        for name in names
+    ]
+    near = [group.name for group in groups if group.closeness == "near"]
+    keys = [
+        *("signers-word", "rate", "families", "near" if near else "none near", "strangers"),
+        *("chosen" if "other-1" in names else "none chosen", "examined"),
+        *["narrowed"] * bool(narrowed),
+    ]
+    values = {"near": ", ".join(near), "n": 0, "narrowed": ", ".join(narrowed or ())}
+    expected = tuple(lines[key].format(**values) for key in keys)
+    assert evaluation_scope(groups, (), narrowed) == expected
