@@ -7,12 +7,10 @@ gates. The controls are kept in the cache.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import attribution_models as models
 import numpy as np
 from attribution_search import pixel_handling, procedure_of
-from handling import excluded
 from setting import Setting, start_seed
 
 from deniability.evidence.calibrate import calibrate
@@ -21,7 +19,8 @@ from deniability.imaging.handling import Pixels
 from deniability.imaging.jpeg_traces import jpeg_quality_before
 from deniability.imaging.observation import build_handling
 from deniability.stats.attribution import attribution_verdict
-from deniability.stats.verdict import LOSSLESS_FLOOR, residual, thresholds
+from deniability.stats.evaluation import FamilyRule
+from deniability.stats.verdict import residual, thresholds
 from deniability.wire.attribution import AttributionVerdict
 from deniability.wire.controls import ControlSet
 from deniability.wire.edits import EditName
@@ -54,16 +53,13 @@ def judge(
     setting: Setting, edit: EditName | None, found: float, *, caution: bool = False
 ) -> Verdict:
     """Return what the rule of one family says of a picture's smallest residual."""
-    controls = controls_of(setting, edit)
-    limits = thresholds(controls, setting.protocol)
     if not np.isfinite(found):
         return "inconclusive"
-    most = min(limits.threshold, Fraction(LOSSLESS_FLOOR))
-    if residual(decimal_string(found)) <= most:
+    rule = FamilyRule.of(controls_of(setting, edit), setting.protocol)
+    statistic = residual(decimal_string(found))
+    if statistic <= rule.reached:
         return "reached"
-    if not caution and excluded(controls, limits, setting.protocol, found):
-        return "excluded"
-    return "inconclusive"
+    return "excluded" if not caution and rule.denies(statistic) else "inconclusive"
 
 
 def searched(
