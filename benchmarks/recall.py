@@ -30,7 +30,7 @@ from setting import Setting, common_options, load_settings, machine, start_seed,
 from deniability.inversion.engine import Engine
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solution import Stop
-from deniability.inversion.staged import staged_starts
+from deniability.inversion.staged import has_stages, staged_starts
 from deniability.inversion.starts import Starts
 
 
@@ -89,13 +89,14 @@ def empty(setting: Setting, options: Namespace, start: str) -> Curve:
 def curves(setting: Setting, options: Namespace, earlier: Sequence[Curve]) -> Iterator[Curve]:
     """Search every target until it is found or the restarts are used up, from both starts."""
     for start, count in wanted(options).items():
-        starts = starts_of(setting, start) if count else None
+        solver = LevenbergMarquardt(setting.protocol.iterations)
+        starts = starts_of(setting, start, solver) if count else None
         if starts is None:
             continue
         engine = Engine(
             generator=setting.generator,
             handling=setting.handling,
-            solver=LevenbergMarquardt(setting.protocol.iterations),
+            solver=solver,
             starts=starts,
             restarts=options.restarts,
             threshold=setting.resolution,
@@ -119,10 +120,12 @@ def wanted(options: Namespace) -> dict[str, int]:
     }
 
 
-def starts_of(setting: Setting, start: str) -> Starts | None:
+def starts_of(setting: Setting, start: str, solver: LevenbergMarquardt) -> Starts | None:
     """Return where restarts begin; None if this generator has no stages."""
     if start == "staged":
-        return staged_starts(setting.generator, setting.handling)
+        if not has_stages(setting.generator):
+            return None
+        return staged_starts(setting.generator, setting.handling, solver)
     return Starts(setting.generator, setting.encoder if start == "encoder" else None)
 
 

@@ -46,6 +46,9 @@ PRESETS = {
     "pristine-quick-v2": "5ecee7fad03fc20e1a2a143c973bd75da2572ce1a44d9e0e96a79baf5a382bef",
     "pristine-standard-v2": "b08305b28c032ccab9355a01ae21eb4c88d9b1021e4c55e5c5f7010efefb05bc",
     "pristine-strict-v2": "393d6a6bf2ea9c540a0646cc9f841731f44fe76ad8ae6ad6c20b9ae9fc516d3f",
+    "pristine-quick-v3": "97cf394e2880a74f8361924f1df53e68ed457dd0f02d9d387fdd97ae6ca61dbf",
+    "pristine-standard-v3": "2335ab5706e15c35acef7fcceb54c69573541d7384c49d4f0914568cbc8aa101",
+    "pristine-strict-v3": "3128fb219b0d660e8085ad97e109f3ee98a8940e159548116c9d45f25b2b98e7",
     "handled-quick-v1": "1183622cb5d67f2c27f28f60c3b2a40c9e9ff134e9801e227380b8eb871188e1",
     "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
 }
@@ -255,7 +258,7 @@ CONTROL_SET = {
 RESTART = {
     "index": COUNT,
     "seed": HEX,
-    "start": {"encoder", "encoder-noise", "prior"},
+    "start": {"encoder", "encoder-noise", "prior", "staged"},
     "stop": {"reached", "stalled", "exhausted", "nonFinite", "notRun"},
     "residual?": DECIMAL,
     "distance?": DECIMAL,
@@ -341,6 +344,7 @@ PROTOCOL = {
     "resolution": DECIMAL,
     "edits?": [EDIT, 1, 2**53],
     "accusedRestarts?": range(1, 1000001),
+    "stages?": {"mapping-synthesis"},
 }
 ACCUSED = {
     "file": FILE,
@@ -366,6 +370,7 @@ PREDICATE = {
     "protocol": PROTOCOL,
     "protocolDigest": HEX,
     "encoder?": HEX,
+    "stages?": {"mapping-synthesis"},
     "controls": CONTROL_SET,
     "restarts": [RESTART],
     "traceRoot": HEX,
@@ -648,6 +653,10 @@ def check_protocol(predicate: dict[str, Any]) -> None:
     require(predicate["protocolDigest"] == known, "commitment", "protocolDigest is another's")
     holds = label_count(predicate) in {1, *range(protocol["restarts"] // 2 + 1)}
     require(holds, "commitment", "more labels than the protocol's restarts can try")
+    if (stages := predicate.get("stages")) is not None:
+        require(stages == protocol.get("stages"), "commitment", "stages are not the protocol's")
+        alone = "encoder" not in predicate and label_count(predicate) == 1
+        require(alone, "commitment", "stages beside an encoder or labels")
 
 
 def check_kinds(predicate: dict[str, Any]) -> None:
@@ -817,8 +826,11 @@ def label_count(predicate: dict[str, Any]) -> int:
     return prod(part.get("classes", 1) for part in predicate["generator"]["latent"])
 
 
-def start(j: int, encoder: bool, labels: int) -> str:
+def start(predicate: dict[str, Any], j: int) -> str:
     """Kind of start of restart j (section 7)."""
+    encoder, labels = "encoder" in predicate, label_count(predicate)
+    if "stages" in predicate:
+        return "staged"
     if labels > 1 and encoder:
         first = "encoder" if j < 2 * labels else "encoder-noise"
         return "prior" if j % 2 else first
@@ -878,7 +890,7 @@ def check_restarts(
         require(record["index"] == i, "commitment", f"{where} has another index")
         derived = seed(predicate, "restart", picture, i)
         require(record["seed"] == derived, "commitment", f"{where}: its seed is not derived")
-        from_ = start(i, "encoder" in predicate, label_count(predicate))
+        from_ = start(predicate, i)
         require(record["start"] == from_, "commitment", f"{where}: its start is another")
         check_resolution(record, predicate["protocol"], where)
         finite = stop not in {"nonFinite", "notRun"}

@@ -70,7 +70,8 @@ Preset = Annotated[
         "--preset",
         help="Frozen rules of search and decision: pristine-quick-v1, pristine-standard-v1 "
         "(default) or pristine-strict-v1; the same with -v2, which searches latents of more than "
-        "512 numbers by Gauss-Newton-CG (pristine-standard-v2 is the default for those).",
+        "512 numbers by Gauss-Newton-CG (pristine-standard-v2 is the default for those), and -v3, "
+        "which also searches StyleGAN and its like style first.",
     ),
 ]
 

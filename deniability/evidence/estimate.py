@@ -20,6 +20,7 @@ from deniability.evidence.procedure import Procedure, sample_prior
 from deniability.evidence.register import standard_kind
 from deniability.evidence.subject import describe_model
 from deniability.generators.base import Generator
+from deniability.generators.stages import stages_of
 from deniability.imaging.handling import Handling
 from deniability.imaging.observation import build_handling
 from deniability.inversion.cost import (
@@ -28,10 +29,12 @@ from deniability.inversion.cost import (
     forward_timing,
     jacobian_flops,
     matrix_rate,
+    seconds_of,
     step_cost,
 )
 from deniability.inversion.encoder import EncoderTraining
 from deniability.inversion.search import restarts_per_chunk, targets_per_chunk
+from deniability.inversion.staged import has_stages, most_passes
 from deniability.wire.families import kinds_of
 from deniability.wire.protocol import PRESETS, Protocol, SolverName, mismatch_ways
 from deniability.wire.roles import most_labels
@@ -63,6 +66,8 @@ BASIS = (
     f"to {STEPS_PER_MISS[1]:.0f} for every restart on another. Adam takes the preset's number.",
     "A handled preset makes controls of every family of handling for the first picture, and "
     "searches all of them for each; those times are rougher still, since edits differ.",
+    "Under presets with two stages a model of a mapping and a synthesis network takes a search for "
+    "the style and its latent before every restart, and no encoder.",
     "Those counts were seen with the models of the benchmarks; a model that is hard to invert, or "
     "a busier machine, takes longer. The first JPEG of each kind takes controls of its own, about "
     "as long as registering without the encoder. Loading and writing files are not included.",
@@ -73,6 +78,9 @@ _COUNTING = 2.0  # seconds of forward passes that a Jacobian may be worth to be 
 _AWAY = 0.3  # of a prior's deviation: about as far as an encoder's guess lies
 _ENCODER_NUMBERS = 1 << 24  # of pictures at once while training is timed
 _ENCODER_SECONDS = 1.5  # of forward passes for it
+_LEAST_OF_START = 0.2  # of the most that a search for the style and its latent takes
+_TANGENT = 2.0  # forward passes that the derivative along one number is worth
+_STARTS_PER_CONTROL: Range = (1, 3)  # 2.1 were seen with a StyleGAN2-style model of 512 numbers
 _LOOKS = 40  # forward passes that prove makes besides the search
 _PASSES = 3  # forward passes that register makes for each control besides the search
 
@@ -112,6 +120,7 @@ class Costs:
         steps: of each solver that a preset prescribes, in batches as controls are searched.
         few: likewise in batches as a single picture is searched.
         problems: of each solver that does not work with this model, why.
+        start: of a restart that is searched for in two stages; None if the model has no stages.
         cpu_share: of its threads' time that this process had meanwhile; None on a GPU, whose work
             the CPU only waits for.
         estimates: one for each preset, but a later version that does the same.
@@ -126,6 +135,7 @@ class Costs:
     steps: dict[SolverName, StepCost]
     few: dict[SolverName, StepCost]
     problems: dict[SolverName, str]
+    start: Range | None
     cpu_share: float | None
     estimates: tuple[Estimate, ...]
 
@@ -137,7 +147,7 @@ def measure_costs(generator: Generator) -> Costs:
         GeneratorError: the model failed in its forward pass.
 
     """
-    protocols = _distinct(generator.dimension)
+    protocols = _distinct(generator.dimension, stages=has_stages(generator))
     begun, cpu = time.perf_counter(), time.process_time()
     side, rate = matrix_rate(generator.device)
     stream = torch.Generator().manual_seed(0)
@@ -159,17 +169,23 @@ def measure_costs(generator: Generator) -> Costs:
         steps=measuring.steps,
         few=measuring.few,
         problems=measuring.problems,
+        start=_start(generator, latents, forward.seconds),
         cpu_share=min(share, 1.0) if generator.device.type == "cpu" else None,
         estimates=(),
     )
     return replace(costs, estimates=tuple(_estimate(generator, p, costs) for p in protocols))
 
 
-def _distinct(dimension: int) -> list[Protocol]:
+def _distinct(dimension: int, *, stages: bool) -> list[Protocol]:
     """Return the shipped presets without those that do as an earlier one does for d numbers."""
-    found: dict[tuple[str, int, bool], Protocol] = {}
+    found: dict[tuple[object, ...], Protocol] = {}
     for protocol in PRESETS.values():
-        does = (protocol.solver(dimension), protocol.controls, protocol.edits is not None)
+        does = (
+            protocol.solver(dimension),
+            protocol.controls,
+            protocol.edits,
+            stages and protocol.stages,
+        )
         found.setdefault(does, protocol)
     return list(found.values())
 
@@ -258,6 +274,19 @@ def _training(generator: Generator, forward: float) -> Timing:
     return Timing(batch, (time.perf_counter() - begun) / (2 * batch))
 
 
+def _start(generator: Generator, latents: Tensor, forward: float) -> Range | None:
+    """Return what searching for a start in two stages takes, in seconds."""
+    latents = latents.to(generator.device)
+    stages = stages_of(generator, latents[:4])
+    if stages is None:
+        return None
+    taken = [seconds_of(lambda: stages.mapping(latents), generator.device) for _ in range(3)]
+    mapping = min(taken) / len(latents)
+    synthesis, mapped = most_passes(generator)
+    most = _TANGENT * (synthesis * max(forward - mapping, 0.0) + mapped * mapping)
+    return _LEAST_OF_START * most, most
+
+
 def _estimate(generator: Generator, protocol: Protocol, costs: Costs) -> Estimate:
     solver = protocol.solver(generator.dimension)
     most = most_labels(protocol.restarts)
@@ -271,27 +300,29 @@ def _estimate(generator: Generator, protocol: Protocol, costs: Costs) -> Estimat
     ways = len(mismatch_ways("lossless")) * protocol.mismatch_outputs
     at_once = min(protocol.restarts, restarts_per_chunk(generator.device, protocol.restarts))
     forward = costs.forward.seconds
-    fixed = (
-        protocol.encoder_outputs * costs.training.seconds + protocol.controls * _PASSES * forward
-    )
+    start, training = (0.0, 0.0), protocol.encoder_outputs * costs.training.seconds
+    if costs.start is not None and protocol.stages:
+        start, training = costs.start, 0.0
+    fixed = training + protocol.controls * _PASSES * forward
+    found = [each * some for each, some in zip(start, _STARTS_PER_CONTROL, strict=True)]
     register = [
-        fixed + one * (protocol.controls * control + ways * other)
-        for control, other in zip(first, refined, strict=True)
+        fixed + protocol.controls * begun + one * (protocol.controls * control + ways * other)
+        for begun, control, other in zip(found, first, refined, strict=True)
     ]
     spec = generator.spec
     kinds = kinds_of(protocol, standard_kind(spec), height=spec.height, width=spec.width)
     # Of further families of handling the first picture takes the controls as well.
     further = [
-        one * (len(kinds) - 1) * (protocol.controls * control + ways * other)
-        for control, other in zip(first, refined, strict=True)
+        (len(kinds) - 1) * (protocol.controls * (begun + one * control) + one * ways * other)
+        for begun, control, other in zip(found, first, refined, strict=True)
     ]
     reached = [
-        more + len(kinds) * (_LOOKS * forward + few * at_once * control)
-        for more, control in zip(further, first, strict=True)
+        more + len(kinds) * (_LOOKS * forward + begun + few * at_once * control)
+        for more, begun, control in zip(further, found, first, strict=True)
     ]
     in_vain = [
-        more + len(kinds) * (_LOOKS * forward + few * protocol.searches * steps)
-        for more, steps in zip(further, missed, strict=True)
+        more + len(kinds) * (_LOOKS * forward + protocol.searches * (begun + few * steps))
+        for more, begun, steps in zip(further, start, missed, strict=True)
     ]
     return Estimate(protocol, solver, _strayed(register), _strayed(reached), _strayed(in_vain))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,11 +24,12 @@ from deniability.inversion.engine import Engine
 from deniability.inversion.gncg import GaussNewtonCG
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.solver import Solver
+from deniability.inversion.staged import has_stages, staged_starts
 from deniability.wire.beacon import Beacon
 from deniability.wire.generator import GeneratorSpec
-from deniability.wire.protocol import Protocol, SolverName
+from deniability.wire.protocol import Protocol, SolverName, Stages
 from deniability.wire.registration import ModelDescriptor
-from deniability.wire.roles import encoder_seed
+from deniability.wire.roles import StartKind, encoder_seed, start_kind
 
 _SECONDS = 20.0  # of training between two writes of the state
 _PRODUCTS = 64  # of conjugate gradients, where a protocol does not say
@@ -56,6 +58,21 @@ class Procedure:
         """Which solver the protocol prescribes for this latent's size."""
         return self.protocol.solver(self.generator.dimension)
 
+    @cached_property
+    def stages(self) -> Stages | None:
+        """In which stages starts are searched for, if so; then there is no encoder."""
+        stages = self.protocol.stages
+        return stages if stages is not None and has_stages(self.generator) else None
+
+    def start_kind(self, index: int) -> StartKind:
+        """Name the kind of start of restart `index` of any target."""
+        return start_kind(
+            index,
+            encoder=self.encoder is not None,
+            labels=self.generator.spec.label_count,
+            staged=self.stages is not None,
+        )
+
     @property
     def encoder_digest(self) -> str | None:
         """Digest of the encoder's tensors."""
@@ -78,7 +95,9 @@ class Procedure:
             generator=searched(self.generator, handling),
             handling=handling,
             solver=solver,
-            starts=starts_for(self.generator, self.encoder, handling, solver),
+            starts=staged_starts(self.generator, handling, solver)
+            if self.stages is not None
+            else starts_for(self.generator, self.encoder, handling, solver),
             restarts=self.protocol.restarts,
             threshold=float(threshold),
             resolution=float(self.protocol.resolution),
@@ -108,8 +127,11 @@ def train_encoder(
     state: RunState | None,
     progress: Progress,
 ) -> Encoder | None:
-    """Train the protocol's encoder, going on from `state` where it has been interrupted."""
-    if protocol.encoder_outputs == 0:
+    """Train the protocol's encoder, going on from `state` where it has been interrupted.
+
+    A search in two stages has none.
+    """
+    if protocol.encoder_outputs == 0 or Procedure(generator, model, protocol, None).stages:
         return None
     if state is not None and (finished := state.tensors("encoder")) is not None:
         try:

@@ -38,7 +38,6 @@ from deniability.imaging.handling import STEPS, Handling, Observations
 from deniability.imaging.observation import Observed, observe
 from deniability.inversion.executor import Executor
 from deniability.inversion.solution import Restart, Stop, Trace
-from deniability.inversion.starts import Starts
 from deniability.stats.sentence import model_cautions, scope_lines
 from deniability.stats.verdict import decide, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
@@ -361,10 +360,9 @@ def _reached(one: Searched, opened: OpenRegistration) -> bool:
 def _not_run(opened: OpenRegistration) -> Trace:
     """Return the trace of a search that is not needed any more."""
     procedure = opened.procedure
-    starts = Starts(procedure.generator, procedure.encoder)
     return Trace(
         tuple(
-            Restart(index, starts.kind(index), Stop.NOT_RUN, None, None, 0, None)
+            Restart(index, procedure.start_kind(index), Stop.NOT_RUN, None, None, 0, None)
             for index in range(procedure.protocol.searches)
         )
     )
@@ -479,6 +477,7 @@ def _exclusion(
         protocol=protocol,
         protocol_digest=protocol.digest,
         encoder=procedure.encoder_digest,
+        stages=procedure.stages,
         beacon=procedure.beacon,
         binding=None if cited is None else cited.embedded,
         evaluation=None

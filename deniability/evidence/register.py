@@ -34,7 +34,7 @@ from deniability.wire.beacon import Beacon
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
-from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol
+from deniability.wire.protocol import ENGINE_VERSION, PRESETS, Protocol, Stages
 from deniability.wire.registration import REGISTRATION_TYPE, Registration
 from deniability.wire.roles import most_labels
 
@@ -165,6 +165,7 @@ def register(
             protocol=protocol,
             protocol_digest=protocol.digest,
             encoder=procedure.encoder_digest,
+            stages=procedure.stages,
             controls=(calibrated.controls,),
             sidecar=describe_bytes(side.name, write_tensors(side, tensors)),
             beacon=beacon,
@@ -281,13 +282,14 @@ def procedure_from(
     tensors: dict[str, Tensor],
     expected_encoder: str | None,
     *,
+    stages: Stages | None,
     beacon: Beacon | None = None,
     where: str,
 ) -> Procedure:
     """Rebuild a procedure from a sidecar's tensors.
 
     Raises:
-        CommitmentError: the encoder is not the one that was signed.
+        CommitmentError: the encoder is not the one that was signed, or the model's stages.
 
     """
     prefix = _ENCODER_PREFIX
@@ -300,6 +302,14 @@ def procedure_from(
             where=where,
             expected=str(expected_encoder),
             found=str(procedure.encoder_digest),
+        )
+    if procedure.stages != stages:
+        raise CommitmentError(
+            "not the way to search that was signed",
+            where=where,
+            expected=f"a model with stages: {stages}",
+            found=str(procedure.stages),
+            hint="Load the model in the form in which it was registered.",
         )
     return procedure
 
@@ -339,6 +349,7 @@ def open_registration(path: Path, generator: Generator, *, trust: TrustPolicy) -
         registration.protocol,
         tensors,
         registration.encoder,
+        stages=registration.stages,
         beacon=registration.beacon,
         where=str(side),
     )

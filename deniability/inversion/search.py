@@ -95,12 +95,14 @@ class SearchTask:
         """Put the engine together again and prepare the chunk."""
         encoder = None if self.encoder is None else load_encoder(self.encoder, generator)
         handling = self.engine.handling.to(generator.device)
-        staged = staged_starts(generator, handling) if self.staged else None
+        solver = self.engine.solver
         engine = replace(
             self.engine,
             generator=searched(generator, handling),
             handling=handling,
-            starts=staged or starts_for(generator, encoder, handling, self.engine.solver),
+            starts=staged_starts(generator, handling, solver)
+            if self.staged
+            else starts_for(generator, encoder, handling, solver),
             batch_limit=work.rows,
         )
         return SearchRun(engine, work, partial)

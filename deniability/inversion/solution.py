@@ -27,7 +27,7 @@ class Restart:
 
     Attributes:
         index: position in the trace.
-        start: kind of start ("encoder", "encoder-noise", "prior").
+        start: kind of start ("encoder", "encoder-noise", "prior", "staged").
         stop: why it ended.
         residual: mean squared cell residual of the best latent, on [-1, 1]; None if not finite
             or not run.

@@ -11,28 +11,36 @@ restart of such a generator begins with
    the mapping's rectifiers being smoothed, less and less.
 
 The latent is where the ordinary search starts. So it decides power alone: what is reported is the
-residual of the whole generator, and controls go through the same.
+residual of the whole generator, and controls go through the same. An edit's parameters are searched
+for together with the style.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from deniability.errors import GeneratorError
 from deniability.generators.base import Generator
 from deniability.generators.entropy import latents_from_seed
 from deniability.generators.stages import Stages, stages_of
+from deniability.imaging.edited import EditedHandling
+from deniability.imaging.edits.edit import within_reach
 from deniability.imaging.handling import Handling
+from deniability.inversion.edited import EditedGenerator, EditedStarts
 from deniability.inversion.jacobian import Forward, Jacobian
 from deniability.inversion.lm import LevenbergMarquardt, finite
 from deniability.inversion.memory import lanes_that_fit
-from deniability.inversion.objective import Objective, composed
+from deniability.inversion.objective import Objective
 from deniability.inversion.smoothing import rectifier_widths, smoothed_forward
+from deniability.inversion.solver import Solver
 from deniability.inversion.starts import Starts
+from deniability.wire.roles import StartKind
 
 _DRAWS = 1024  # styles from which mean and principal components come
 _LEVELS = (8, 4, 2, 1)  # the components are searched as a whole after an eighth, a quarter, …
@@ -51,11 +59,21 @@ _RANK = 1e-9  # squared singular values below this share of the largest are roun
 _TURN = 2  # every second restart begins at the mean style, the others at their own draw's
 
 
+class _Unraced(EditedStarts):
+    """Starts through an edit, of which none is raced for: here that is the style's search."""
+
+    def races(self, index: int) -> bool:
+        """Tell that it does not race."""
+        del index
+        return False
+
+
 @dataclass(frozen=True)
 class StagedStarts(Starts):
     """Starts that have been searched for in two stages.
 
     Attributes:
+        first: where the search for each begins, from its seed.
         stages: of the generator.
         handling: of the files.
         mean: of the styles, `k`.
@@ -64,6 +82,7 @@ class StagedStarts(Starts):
 
     """
 
+    first: Starts
     stages: Stages
     handling: Handling
     mean: Tensor
@@ -73,25 +92,59 @@ class StagedStarts(Starts):
     #: One restart after the other: a start takes longer than all the steps after it.
     together: ClassVar[int] = 1
 
+    def kind(self, index: int) -> StartKind:
+        """Name the kind of start, the same for every restart."""
+        del index
+        return "staged"
+
+    def guesses(self, pictures: Tensor) -> Tensor | None:
+        """Return what the first starts need of the targets' pictures."""
+        return self.first.guesses(pictures)
+
+    def latent(self, index: int, seed: bytes, guess: Tensor | None) -> Tensor:
+        """Return where the search for the start of restart `index` begins, `d` or `d + q`."""
+        return self.first.latent(index, seed, guess)
+
     def refined(self, index: int, objective: Objective, latents: Tensor) -> Tensor:
-        """Return a better start `1 x d` of restart `index` than `latents`, for one target."""
-        forward = composed(self.stages.synthesis, self.handling.operator)
-        style = self._style(index, forward, objective, latents)
-        jacobian = self._jacobian(forward, style.shape[1])(style)[0]
+        """Return a better start of restart `index` than `latents`, for one target.
+
+        Both are `1 x d`; through an edit `1 x (d + q)`.
+        """
+        own = self.generator.dimension
+        drawn, moved = latents[:, :own], latents[:, own:]
+        style, moved = self._style(index, objective, drawn, moved)
+        numbers = torch.cat([style, moved], dim=1)
+        forward = partial(self._forward, size=style.shape[1])
+        jacobian = finite(self._jacobian(forward, numbers.shape[1])(numbers)[0])
         with torch.no_grad():
-            values = forward(style)
-        jacobian = finite(jacobian)
-        style = style + middle_of_cell(objective, values, jacobian).to(style.dtype)
-        found = latent_of_style(self.stages.mapping, self.widths, latents, style, jacobian)
+            values = forward(numbers)
+        numbers = numbers + middle_of_cell(objective, values, jacobian).to(numbers.dtype)
+        style, moved = numbers.tensor_split([style.shape[1]], dim=1)
+        found = latent_of_style(
+            self.stages.mapping, self.widths, drawn, style, jacobian[:, : style.shape[1]]
+        )
+        found = torch.cat([found, moved], dim=1)
         with torch.no_grad():
             before, after = (objective.distance(objective.forward(z)) for z in (latents, found))
         return found if bool(after < before) else latents
 
+    def _forward(self, numbers: Tensor, size: int) -> Tensor:
+        """Map styles, `size` numbers each, and parameters of the edit behind them."""
+        pictures = self.stages.synthesis(numbers[:, :size])
+        if isinstance(self.handling, EditedHandling):
+            pictures = self.handling.edit.model(pictures, within_reach(numbers[:, size:]))
+        return self.handling.operator(pictures)
+
     def _jacobian(self, forward: Forward, dimension: int) -> Jacobian:
         return Jacobian(forward, dimension, lanes_that_fit(self.generator))
 
-    def _style(self, index: int, forward: Forward, objective: Objective, latents: Tensor) -> Tensor:
-        """Search for the style `1 x k` from few principal components to all of them."""
+    def _style(
+        self, index: int, objective: Objective, latents: Tensor, moved: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Search for the style `1 x k`, from few principal components to all of them.
+
+        The parameters of the edit, `1 x q`, move with it.
+        """
         whole = len(self.components)
         numbers = latents.new_zeros(1, whole)
         if index % _TURN:
@@ -101,21 +154,24 @@ class StagedStarts(Starts):
             numbers = apart @ self.components.T / spread
         for level, steps in zip(_LEVELS, _STEPS, strict=True):
             count = max(1, whole // level)
-            kept = numbers[:, :count]
             rest = self.mean + numbers[:, count:] @ self.components[count:]
 
-            def synthesised(kept: Tensor, rest: Tensor = rest, count: int = count) -> Tensor:
-                return forward(rest + kept @ self.components[:count])
+            def synthesised(part: Tensor, rest: Tensor = rest, count: int = count) -> Tensor:
+                style = rest + part[:, :count] @ self.components[:count]
+                return self._forward(torch.cat([style, part[:, count:]], dim=1), style.shape[1])
 
             part = replace(
                 objective,
                 forward=synthesised,
-                jacobian=self._jacobian(synthesised, count),
+                jacobian=self._jacobian(synthesised, count + moved.shape[1]),
                 free=None,
             )
-            kept = _descended(part, kept, steps, last=level == 1)
+            found = _descended(
+                part, torch.cat([numbers[:, :count], moved], dim=1), steps, last=level == 1
+            )
+            kept, moved = found.tensor_split([count], dim=1)
             numbers = torch.cat([kept, numbers[:, count:]], dim=1)
-        return self.mean + numbers @ self.components
+        return self.mean + numbers @ self.components, moved
 
 
 def _descended(objective: Objective, numbers: Tensor, steps: int, *, last: bool) -> Tensor:
@@ -148,6 +204,9 @@ def middle_of_cell(objective: Objective, values: Tensor, jacobian: Tensor) -> Te
     """
     low, high = (bound[0].double() for bound in (objective.low, objective.high))
     closed = torch.isfinite(low) & torch.isfinite(high) & (high > low)
+    if objective.trim is not None:
+        counts = torch.zeros(1, dtype=torch.bool, device=values.device)
+        closed &= objective.residual(values, counts)[0] != 0
     slopes = jacobian[closed].double()
     half = (high - low)[closed] / 2
     slopes = slopes / half[:, None]
@@ -270,28 +329,67 @@ def _misfit(forward: Forward, latents: Tensor, target: Tensor) -> Tensor:
         return (forward(latents) - target).double()
 
 
-def staged_starts(generator: Generator, handling: Handling) -> StagedStarts | None:
-    """Return starts in two stages, None for a generator whose stages cannot be told."""
-    spec = generator.spec
-    drawn = [
-        torch.from_numpy(latents_from_seed(spec, index.to_bytes(32, "big")))
-        for index in range(_DRAWS)
-    ]
-    draws = torch.stack(drawn).to(generator.device, torch.float32)
+def has_stages(generator: Generator) -> bool:
+    """Tell whether a generator can be searched in two stages."""
+    return stages_of(generator, _draws(generator, 4)) is not None
+
+
+def staged_starts(generator: Generator, handling: Handling, solver: Solver[Any]) -> StagedStarts:
+    """Return starts in two stages.
+
+    Args:
+        generator: the plain one, without edit.
+        handling: of the files.
+        solver: of the search from these starts.
+
+    Raises:
+        GeneratorError: its stages cannot be told.
+
+    """
+    draws = _draws(generator, _DRAWS)
     stages = stages_of(generator, draws[:4])
     if stages is None:
-        return None
+        raise GeneratorError(
+            "the generator cannot be searched in two stages",
+            expected="callables `mapping` and `synthesis` that in turn make its pictures",
+            hint="Load the model as it was when it was registered, or register it again.",
+        )
     with torch.no_grad():
         styles = stages.mapping(draws).double()
     mean = styles.mean(dim=0)
     _, spread, rows = torch.linalg.svd((styles - mean) / _DRAWS**0.5, full_matrices=False)
     kept = spread > 1e-4 * spread[0]
+    first = Starts(generator, None)
+    if isinstance(handling, EditedHandling):
+        first = _Unraced(generator, None, EditedGenerator(generator, handling.edit), solver)
     return StagedStarts(
         generator=generator,
         encoder=None,
+        first=first,
         stages=stages,
         handling=handling,
         mean=mean.float(),
         components=(spread[kept, None] * rows[kept]).float(),
         widths=rectifier_widths(stages.mapping, draws),
     )
+
+
+def most_passes(generator: Generator) -> tuple[int, int]:
+    """Return how many passes of the synthesis and of the mapping network a start takes at most.
+
+    A style is taken to have about as many principal components as a latent has numbers.
+    """
+    dimension = generator.dimension
+    descents = sum(
+        steps * max(1, dimension // level) for level, steps in zip(_LEVELS, _STEPS, strict=True)
+    )
+    return descents + dimension, dimension * sum(steps for _, steps in _SMOOTHING)
+
+
+def _draws(generator: Generator, count: int) -> Tensor:
+    """Draw the same latents `count x d` every time; no control has such a seed."""
+    drawn = [
+        torch.from_numpy(latents_from_seed(generator.spec, index.to_bytes(32, "big")))
+        for index in range(count)
+    ]
+    return torch.stack(drawn).to(generator.device, torch.float32)

@@ -116,7 +116,7 @@ def verify_exclusion(
     exclusion = read.exclusion
     _check_subject(read, where)
     check_model(exclusion.model, where)
-    check_protocol(exclusion.protocol, exclusion.protocol_digest, exclusion.generator, where)
+    _check_protocol(exclusion, where)
     _check_accused(exclusion, where)
     _check_control_sets(exclusion, where)
     _check_trace(exclusion, where)
@@ -153,7 +153,7 @@ def verify_registration(
         )
     check_model(model, where)
     spec = registration.generator
-    check_protocol(registration.protocol, registration.protocol_digest, spec, where)
+    _check_protocol(registration, where)
     kinds = [controls.kind for controls in registration.controls]
     equal("controls (kinds)", len(kinds), len({kind.digest() for kind in kinds}), where)
     for controls in registration.controls:
@@ -212,6 +212,15 @@ def check_protocol(protocol: Protocol, digest: str, spec: GeneratorSpec, where: 
     most = most_labels(protocol.restarts)
     if spec.labels and spec.label_count > most:
         equal("generator.latent (labels)", f"at most {most}", spec.label_count, where)
+
+
+def _check_protocol(signed: Exclusion | Registration, where: str) -> None:
+    # A search stage by stage is one that the protocol has, and has neither encoder nor labels.
+    check_protocol(signed.protocol, signed.protocol_digest, signed.generator, where)
+    if signed.stages is not None:
+        equal("stages", signed.protocol.stages, signed.stages, where)
+        equal("encoder (beside stages)", None, signed.encoder, where)
+        equal("generator.latent (labels)", 1, signed.generator.label_count, where)
 
 
 def _check_accused(exclusion: Exclusion, where: str) -> None:

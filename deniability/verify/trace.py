@@ -6,14 +6,16 @@ made that name what is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from deniability.verify.follows import check_residual, equal
 from deniability.wire.exclusion import Exclusion
 from deniability.wire.numbers import order_of
 from deniability.wire.observation import ObservationKind
 from deniability.wire.restarts import RestartRecord, Restarts
-from deniability.wire.roles import label_rank, restart_seeds, searched_as, start_kind
+from deniability.wire.roles import StartKind, label_rank, restart_seeds, searched_as, start_kind
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,19 @@ def check_trace(trace: Trace, where: str) -> None:
     _check_label_order(trace, where)
 
 
+def _start_kinds(exclusion: Exclusion) -> Callable[[int], StartKind]:
+    """Return which start each restart must have, by its index."""
+    return partial(
+        start_kind,
+        encoder=exclusion.encoder is not None,
+        labels=exclusion.generator.label_count,
+        staged=exclusion.stages is not None,
+    )
+
+
 def _all_follow(trace: Trace, seeds: list[str]) -> bool:
     """Tell whether `_check_each` and `_check_stop_order` have nothing to refuse."""
-    encoder, labels = trace.exclusion.encoder is not None, trace.exclusion.generator.label_count
+    kind_of = _start_kinds(trace.exclusion)
     least = order_of(trace.exclusion.protocol.resolution)
     threshold = order_of(trace.threshold)
     done = trace.skipped
@@ -79,7 +91,7 @@ def _all_follow(trace: Trace, seeds: list[str]) -> bool:
     )
     for index, (order, stop, start, distance, latent) in enumerate(rows):
         if (
-            start != start_kind(index, encoder=encoder, labels=labels)
+            start != kind_of(index)
             or done is not (stop == "notRun")
             or (order is None) is not (distance is None)
         ):
@@ -102,13 +114,12 @@ def _all_follow(trace: Trace, seeds: list[str]) -> bool:
 
 
 def _check_each(trace: Trace, seeds: list[str], where: str) -> None:
-    encoder, labels = trace.exclusion.encoder is not None, trace.exclusion.generator.label_count
+    kind_of = _start_kinds(trace.exclusion)
     for index, (restart, seed) in enumerate(zip(trace.restarts, seeds, strict=True)):
         field = f"{trace.field}.{index}"
         equal(f"{field}.index", index, restart.index, where)
         equal(f"{field}.seed", seed, restart.seed, where)
-        kind = start_kind(index, encoder=encoder, labels=labels)
-        equal(f"{field}.start", kind, restart.start, where)
+        equal(f"{field}.start", kind_of(index), restart.start, where)
         check_residual(restart.residual, trace.exclusion.protocol, f"{field}.residual", where)
         _check_outcome(restart, field, where)
 

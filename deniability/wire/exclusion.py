@@ -13,7 +13,7 @@ from deniability.wire.controls import ControlSet, Count
 from deniability.wire.edits import EditName, HandlingName
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
-from deniability.wire.protocol import Family, Protocol
+from deniability.wire.protocol import Family, Protocol, Stages
 from deniability.wire.registration import Environment, FileDescriptor, ModelDescriptor
 from deniability.wire.restarts import Restarts
 from deniability.wire.statement import Base64Text
@@ -166,6 +166,7 @@ class Exclusion(WireModel):
         accused, model, generator, registration: about what.
         protocol, protocol_digest: the frozen preset.
         encoder: sha256 of the encoder's tensors.
+        stages: of the generator, which was searched stage by stage; absent if it was not.
         beacon: the registration's: its value is in the controls' seeds.
         binding: of the service's outputs to the model: the signed file's bytes in base64.
         evaluation: of the procedure on this model: the known error rate, by reference.
@@ -189,6 +190,7 @@ class Exclusion(WireModel):
     protocol: Protocol
     protocol_digest: Sha256Hex
     encoder: Sha256Hex | None = None
+    stages: Stages | None = None
     beacon: Beacon | None = None
     binding: Base64Text | None = None
     evaluation: CitedEvaluation | None = None

@@ -22,6 +22,8 @@ ENGINE_VERSION = "1"
 Family = Literal["lossless", "jpeg"]
 #: Solvers by the name that control sets state (SPEC.md, section 7).
 SolverName = Literal["levenberg-marquardt", "gauss-newton-cg", "adam"]
+#: What a generator consists of that is searched stage by stage (SPEC.md, section 7).
+Stages = Literal["mapping-synthesis"]
 #: Ways in which a service may differ from the registration (SPEC.md, "Mismatch allowance").
 MismatchWay = Literal[
     "other-rounding",
@@ -72,6 +74,8 @@ class Protocol(WireModel):
         resolution: squared residuals below it are stored as 0.
         edits: families of handling that are searched for beside unedited outputs, in order.
         accused_restarts: restarts on the accused, where it gets more than a control.
+        stages: generators of a mapping and a synthesis network are searched style first, then
+            latent, and no encoder is trained; absent: as all others.
 
     """
 
@@ -93,6 +97,7 @@ class Protocol(WireModel):
     resolution: DecimalString
     edits: Annotated[tuple[EditName, ...], Field(min_length=1)] | None = None
     accused_restarts: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    stages: Stages | None = None
 
     @model_validator(mode="after")
     def _accused_gets_no_less(self) -> Self:
@@ -152,6 +157,13 @@ def _matrix_free(first: Protocol) -> Protocol:
     )
 
 
+def _two_stages(second: Protocol) -> Protocol:
+    """Return version 3 of a preset: the same but for generators in two stages."""
+    return second.model_copy(
+        update={"name": second.name.removesuffix("v2") + "v3", "stages": "mapping-synthesis"}
+    )
+
+
 def _handled(pristine: Protocol) -> Protocol:
     """Return the preset of the same size that searches every family of handling as well.
 
@@ -185,6 +197,7 @@ PRESETS: dict[str, Protocol] = {
     for protocol in (
         *_FIRST,
         *map(_matrix_free, _FIRST),
+        *(_two_stages(_matrix_free(first)) for first in _FIRST),
         # A bundle of 2,999 controls in each of so many families would be larger than can be read.
         *(_handled(_matrix_free(first)) for first in _FIRST[:2]),
     )

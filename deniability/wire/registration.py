@@ -10,7 +10,7 @@ from deniability.wire.base import Sha256Hex, Text, Timestamp, WireModel
 from deniability.wire.beacon import Beacon
 from deniability.wire.controls import ControlSet, Count
 from deniability.wire.generator import GeneratorSpec
-from deniability.wire.protocol import Protocol
+from deniability.wire.protocol import Protocol, Stages
 
 REGISTRATION_TYPE = "urn:deniability:registration/v1"
 
@@ -60,6 +60,7 @@ class Registration(WireModel):
         generator: latent, output and entropy source, as used.
         protocol, protocol_digest: the frozen preset.
         encoder: sha256 of the encoder's tensors (SPEC.md), absent if none was trained.
+        stages: of the generator, which is searched stage by stage; absent if it is not.
         controls: sets that do not depend on an accused file.
         sidecar: file with the encoder and the controls' best latents.
         beacon: whose value entered the controls' seeds, absent if none did.
@@ -74,6 +75,7 @@ class Registration(WireModel):
     protocol: Protocol
     protocol_digest: Sha256Hex
     encoder: Sha256Hex | None = None
+    stages: Stages | None = None
     controls: Annotated[tuple[ControlSet, ...], Field(min_length=1, max_length=64)]
     sidecar: FileDescriptor
     beacon: Beacon | None = None

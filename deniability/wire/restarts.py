@@ -25,7 +25,7 @@ _DIGEST = '([^"]{64})'  # whether its characters are hex is faster told of all t
 _RECORD = re.compile(
     rf'(\{{(?:"distance":"{DECIMAL}",)?"index":{_COUNT},"iterations":{_COUNT},'
     rf'(?:"label":{_COUNT},)?(?:"latent":"{_DIGEST}",)?(?:"residual":"{DECIMAL}",)?'
-    rf'"seed":"{_DIGEST}","start":"(encoder|encoder-noise|prior)",'
+    rf'"seed":"{_DIGEST}","start":"(encoder|encoder-noise|prior|staged)",'
     r'"stop":"(reached|stalled|exhausted|nonFinite|notRun)"\})'
 )
 

@@ -14,7 +14,7 @@ from deniability.wire.observation import ObservationKind
 from deniability.wire.registration import ModelDescriptor
 
 #: Where a restart begins.
-StartKind = Literal["encoder", "encoder-noise", "prior"]
+StartKind = Literal["encoder", "encoder-noise", "prior", "staged"]
 
 ENCODER = "encoder"
 CONTROL = "control"
@@ -158,13 +158,18 @@ def restart_seeds(model: ModelDescriptor, protocol: str, picture: str, count: in
     )
 
 
-def start_kind(index: int, *, encoder: bool = True, labels: int = 1) -> StartKind:
+def start_kind(
+    index: int, *, encoder: bool = True, labels: int = 1, staged: bool = False
+) -> StartKind:
     """Name the kind of start that restart `index` of every target gets.
 
     The first is the encoder's guess; after it noisy guesses and prior draws alternate. Without an
     encoder all are prior draws. With `labels` combinations of labels, restarts 2r and 2r + 1 of the
-    first round are the guess and a prior draw for the r-th label; later rounds add noise.
+    first round are the guess and a prior draw for the r-th label; later rounds add noise. In a
+    search in two stages all are found through the style.
     """
+    if staged:
+        return "staged"
     if not encoder:
         return "prior"
     if labels > 1:

@@ -83,7 +83,17 @@ CODECS = _protocol(
     ),
 )
 BFLOAT16 = _protocol("bfloat16", alpha="0.1", controls=29, iterations=20, edits=("bfloat16",))
-ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG, HANDLED, CODECS, BFLOAT16)
+#: Style first, then the latent, also through an edit.
+TWO_STAGES = _protocol(
+    "two-stages",
+    alpha="0.5",
+    controls=5,
+    restarts=3,
+    encoder_outputs=128 * 30,
+    stages="mapping-synthesis",
+    edits=("mirrored", "tone"),
+)
+ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG, HANDLED, CODECS, BFLOAT16, TWO_STAGES)
 
 
 class Smooth(nn.Module):
@@ -102,6 +112,23 @@ class Smooth(nn.Module):
         linear = self.first(z)
         hidden = torch.tanh(linear) + 0.3 * linear
         return torch.sigmoid(self.second(hidden)).reshape(-1, 1, SIDE, SIDE)
+
+
+class Styled(nn.Module):
+    """A mapping network that folds its 4 numbers, and `Smooth` behind it."""
+
+    def __init__(self):
+        super().__init__()
+        layers = [nn.Linear(4, 4) for _ in range(3)]
+        for number, layer in enumerate(layers):
+            layer.weight.data = torch.linalg.qr(torch.randn(4, 4, generator=_stream(number)))[0]
+            layer.bias.data.zero_()
+        rectified = [part for layer in layers for part in (layer, nn.LeakyReLU(0.3))]
+        self.mapping = nn.Sequential(*rectified)
+        self.synthesis = Smooth()
+
+    def forward(self, z):
+        return self.synthesis(self.mapping(z))
 
 
 class Larger(nn.Module):

@@ -1,5 +1,6 @@
 """Generators in two stages: how they are told, smoothed rectifiers, and the search through both."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -19,11 +20,20 @@ from toy_objectives import (
 )
 
 import deniability.inversion.staged as staged_module
+from deniability.errors import GeneratorError
 from deniability.generators.stages import stages_of
+from deniability.imaging.observation import build_handling
+from deniability.inversion.edited import searched
+from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.search import SearchTask
 from deniability.inversion.smoothing import rectifier_widths, smoothed, smoothed_forward
 from deniability.inversion.solution import Stop
-from deniability.inversion.staged import latent_of_style, middle_of_cell, staged_starts
+from deniability.inversion.staged import (
+    has_stages,
+    latent_of_style,
+    middle_of_cell,
+    staged_starts,
+)
 
 LATENT, SIDE = 24, 24
 
@@ -114,7 +124,16 @@ def test_stages_are_those_that_make_the_same_pictures(generator):
     for other in (Smooth(LATENT, SIDE), Contradiction()):
         toy = make_generator(other, dimension=LATENT, side=SIDE)
         assert stages_of(toy, latents) is None
-        assert staged_starts(toy, handling_of(toy)) is None
+        assert not has_stages(toy)
+        with pytest.raises(GeneratorError, match="two stages"):
+            staged_starts(toy, handling_of(toy), LevenbergMarquardt(40))
+
+
+def test_a_torchscript_has_stages_too(generator):
+    other = copy.copy(generator)
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
+        other.module = other.forward = torch.jit.script(generator.module)
+    assert has_stages(other)
 
 
 def test_the_middle_of_the_cell_is_nearer_to_the_truth_than_least_squares():
@@ -150,7 +169,7 @@ def test_a_latent_is_found_through_the_folds_of_the_mapping(generator, short):  
 def test_both_stages_find_what_the_latent_alone_does_not(generator):
     observations = own_observations(generator, drawn(generator, 3))
     engine = engine_of(generator, restarts=2)
-    staged = replace(engine, starts=staged_starts(generator, engine.handling))
+    staged = replace(engine, starts=staged_starts(generator, engine.handling, engine.solver))
     plain = [trace.best.stop for trace in engine.run(observations, seed_of)]
     found = [trace.best.stop for trace in staged.run(observations, seed_of)]
     assert found.count(Stop.REACHED) > plain.count(Stop.REACHED)
@@ -159,6 +178,33 @@ def test_both_stages_find_what_the_latent_alone_does_not(generator):
 
 def test_an_executor_searches_in_two_stages_too(generator):
     engine = engine_of(generator, restarts=1)
-    staged = replace(engine, starts=staged_starts(generator, engine.handling))
+    staged = replace(engine, starts=staged_starts(generator, engine.handling, engine.solver))
     assert SearchTask.of(staged).staged
     assert not SearchTask.of(engine).staged
+
+
+@pytest.mark.parametrize("edit", ["tone", "shifted"])
+def test_the_style_is_searched_for_together_with_an_edit(generator, edit, short):  # noqa: ARG001
+    kind = handling_of(generator).kind.edited(edit, height=SIDE, width=SIDE)
+    handling = build_handling(kind)
+    latents = drawn(generator, 2)
+    seeds = [bytes([i]) * 32 for i in range(2)]
+    with torch.no_grad():
+        pictures = generator.quantise(generator(latents)).numpy()
+    observations = handling.controls(pictures, seeds)
+    truths = torch.cat([latents, handling.parameters(seeds)], dim=1)
+    edited = searched(generator, handling)
+    engine = engine_of(generator, restarts=4)
+    solver = engine.solver
+    at_truths = replace(engine, generator=edited, handling=handling).from_latents(
+        observations, truths
+    )
+    engine = replace(
+        engine,
+        generator=edited,
+        handling=handling,
+        starts=staged_starts(generator, handling, solver),
+        threshold=max(1e-9, 1.5 * max(r.residual for r in at_truths)),
+    )
+    found = [trace.best.stop for trace in engine.run(observations, seed_of)]
+    assert Stop.REACHED in found

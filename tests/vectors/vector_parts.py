@@ -127,6 +127,7 @@ def make(
     picture: str = "accused.png",
     size: int = 4,
     encoder: bool = True,
+    stages: bool = False,
     hard: dict[int, str | None] | None = None,
     residuals: list[str | None] | None = None,
     cautions: tuple[str, ...] = (),
@@ -142,6 +143,7 @@ def make(
         picture: name of the accused file; its digest follows from it.
         size: latent numbers.
         encoder: whether the search had one.
+        stages: whether it was made in stages.
         hard: residuals of controls other than 0, by index.
         residuals: of the restarts, the last for all that follow.
         cautions: about the file.
@@ -199,6 +201,7 @@ def make(
             },
             "protocol": protocol,
             **({"encoder": sha("encoder")} if encoder else {}),
+            **({"stages": "mapping-synthesis"} if stages else {}),
             "controls": {
                 "kind": kind,
                 "deviceClass": "cpu",
@@ -342,9 +345,7 @@ def _mend_seeds(predicate: dict[str, Any]) -> None:
 def _mend_starts(predicate: dict[str, Any]) -> None:
     for family in independent.families(predicate):
         for i, record in enumerate(family["restarts"]):
-            record["start"] = independent.start(
-                i, "encoder" in predicate, independent.label_count(predicate)
-            )
+            record["start"] = independent.start(predicate, i)
 
 
 def _mend_root(predicate: dict[str, Any]) -> None:

@@ -138,6 +138,7 @@ for name, value in (
     ("adamIterations", 0),
     ("largeSolver", "gauss-newton-cg"),
     ("cgIterations", 64),
+    ("stages", "mapping-synthesis"),
 ):
     refused(
         f"protocol-{name.lower()}",
@@ -171,6 +172,35 @@ refused(
     "The digest of another preset.",
     lambda p: p.update(protocolDigest=v.independent.PRESETS["pristine-standard-v1"]),
     says="protocolDigest",
+)
+refused(
+    "stages-not-of-the-protocol",
+    "Searched in stages under a preset that has none; starts and finding follow.",
+    lambda p: (p.pop("encoder"), p.update(stages="mapping-synthesis")),
+    mend=ALL,
+    says="stages",
+)
+
+
+def _in_stages(change: Callable[[dict[str, Any]], Any], *, keep: tuple[str, ...] = ()) -> bytes:
+    content = v.make(preset="pristine-quick-v3", encoder=False, stages=True)
+    change(content["predicate"])
+    return v.sign(v.mend(content, keep=keep))
+
+
+add(
+    "commitment",
+    "stages-and-an-encoder",
+    "Searched in stages, and from an encoder's guess.",
+    functools.partial(_in_stages, lambda p: p.update(encoder=v.sha("encoder"))),
+    says="encoder",
+)
+add(
+    "commitment",
+    "stages-left-out",
+    "Starts that were found in stages, and nothing that says so.",
+    functools.partial(_in_stages, lambda p: p.pop("stages"), keep=("starts",)),
+    says="start",
 )
 
 # --- step 9

@@ -152,6 +152,21 @@ holds(
     stored=False,
 )
 holds(
+    "excluded-in-stages",
+    "Under version 3, searched style first: no encoder, and every start is staged.",
+    "excluded",
+    preset="pristine-quick-v3",
+    encoder=False,
+    stages=True,
+)
+holds(
+    "excluded-version-3-without-stages",
+    "A generator without stages under version 3: searched as under version 2.",
+    "excluded",
+    preset="pristine-quick-v3",
+    stored=False,
+)
+holds(
     "excluded-non-ascii-name",
     "Names outside ASCII and outside the basic plane.",
     "excluded",

@@ -70,7 +70,7 @@ FORMS = (
     (r"20[0-9-]{8}T.*Z", ("2020-01-01T00:00:00Z",)),
 )
 WORDS = (
-    ("encoder", "encoder-noise", "prior"),
+    ("encoder", "encoder-noise", "prior", "staged"),
     ("stalled", "exhausted", "reached", "nonFinite", "notRun"),
     ("cpu", "cuda"),
     ("levenberg-marquardt", "gauss-newton-cg", "adam"),

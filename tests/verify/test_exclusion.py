@@ -65,7 +65,7 @@ def changes():
         optional={
             "index": st.integers(0, 12),
             "seed": st.just("0" * 64),
-            "start": st.sampled_from(["encoder", "encoder-noise", "prior"]),
+            "start": st.sampled_from(["encoder", "encoder-noise", "prior", "staged"]),
             "stop": st.sampled_from(["reached", "stalled", "exhausted", "nonFinite", "notRun"]),
             "residual": one,
             "distance": one,

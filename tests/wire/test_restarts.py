@@ -22,7 +22,7 @@ RECORDS = st.builds(
     latent=st.none() | DIGESTS,
     residual=st.none() | DECIMALS,
     seed=DIGESTS,
-    start=st.sampled_from(["encoder", "encoder-noise", "prior"]),
+    start=st.sampled_from(["encoder", "encoder-noise", "prior", "staged"]),
     stop=st.sampled_from(["reached", "stalled", "exhausted", "nonFinite", "notRun"]),
 )
 TRACES = st.lists(RECORDS, min_size=1, max_size=6)

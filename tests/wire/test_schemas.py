@@ -90,6 +90,9 @@ def test_published_presets_never_change():
         "pristine-quick-v2": "5ecee7fad03fc20e1a2a143c973bd75da2572ce1a44d9e0e96a79baf5a382bef",
         "pristine-standard-v2": "b08305b28c032ccab9355a01ae21eb4c88d9b1021e4c55e5c5f7010efefb05bc",
         "pristine-strict-v2": "393d6a6bf2ea9c540a0646cc9f841731f44fe76ad8ae6ad6c20b9ae9fc516d3f",
+        "pristine-quick-v3": "97cf394e2880a74f8361924f1df53e68ed457dd0f02d9d387fdd97ae6ca61dbf",
+        "pristine-standard-v3": "2335ab5706e15c35acef7fcceb54c69573541d7384c49d4f0914568cbc8aa101",
+        "pristine-strict-v3": "3128fb219b0d660e8085ad97e109f3ee98a8940e159548116c9d45f25b2b98e7",
         "handled-quick-v1": "1183622cb5d67f2c27f28f60c3b2a40c9e9ff134e9801e227380b8eb871188e1",
         "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
     }
@@ -102,6 +105,12 @@ def test_the_second_version_differs_in_the_solver_of_large_latents_only():
         added = {k: second.pop(k) for k in set(second) - set(first)}
         assert added == {"largeSolver": "gauss-newton-cg", "cgIterations": 64}
         assert second == first | {"name": second["name"]}
+
+
+def test_the_third_version_differs_for_generators_in_two_stages_only():
+    for size in ("quick", "standard", "strict"):
+        second, third = (PRESETS[f"pristine-{size}-{v}"].to_wire() for v in ("v2", "v3"))
+        assert third == second | {"name": third["name"], "stages": "mapping-synthesis"}
 
 
 @pytest.mark.parametrize(

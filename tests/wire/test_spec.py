@@ -476,7 +476,7 @@ def test_functions_run_in_the_order_of_the_steps():
     steps = {
         "_check_subject": 6,
         "check_model": 7,
-        "check_protocol": 8,
+        "_check_protocol": 8,
         "_check_accused": 9,
         "_check_control_sets": 10,
         "_check_trace": 11,
@@ -586,6 +586,8 @@ def test_starts():
     kinds = [starts.start_kind(j) for j in range(5)]
     assert kinds == ["encoder", "encoder-noise", "prior", "encoder-noise", "prior"]
     assert {starts.start_kind(j, encoder=False) for j in range(5)} == {"prior"}
+    assert "every start is `staged`" in section("7. The search")
+    assert {starts.start_kind(j, encoder=False, staged=True) for j in range(5)} == {"staged"}
 
 
 def test_turns_of_labels():

@@ -105,6 +105,7 @@ def open_case(verified: VerifiedBundle, image: Path, generator: Generator, sidec
         exclusion.protocol,
         tensors,
         exclusion.encoder,
+        stages=exclusion.stages,
         beacon=exclusion.beacon,
         where=str(sidecar),
     )
