@@ -26,8 +26,11 @@ from ablation_variants import (
     SHARE,
     Broyden,
     GainRatio,
+    PixelLoss,
+    TrustRegion,
     by_jacfwd,
     by_reverse,
+    coarse,
     half_precision,
     random_block,
 )
@@ -44,6 +47,9 @@ from setting import (
 )
 from torch import Tensor, nn
 
+from deniability.evidence import procedure as procedures
+from deniability.evidence.procedure import train_encoder
+from deniability.evidence.progress import Silent
 from deniability.imaging.handling import Observations
 from deniability.inversion import jacobian as jacobians
 from deniability.inversion import lm
@@ -57,6 +63,8 @@ from deniability.inversion.solution import Stop
 from deniability.inversion.starts import Starts
 
 _REVERSIBLE = 4096  # most coordinates for which a Jacobian by reverse mode is timed
+_RADIUS = 4.0  # of the first trust region, in latent numbers
+_SQUARE, _COARSE = 4, 10  # side of the squares in a coarse picture, and steps on it at most
 _EARLY, _STARTS = 8, 8  # steps after which restarts are halved, and how many there are
 
 
@@ -103,6 +111,7 @@ def variants(setting: Setting) -> list[Variant]:
             GainRatio(dense.max_iterations),
             change=lambda: {"_TRIALS": (1.0,)},
         ),
+        Variant("trust region", TrustRegion(dense.max_iterations, damping=_RADIUS)),
         Variant(
             f"JᵀJ from a random {SHARE:.0%} of the coordinates",
             dense,
@@ -167,6 +176,67 @@ def encoders(setting: Setting, sizes: list[int], count: int) -> list[Row]:
         plain = Variant("", LevenbergMarquardt(setting.protocol.iterations))
         found, cost = search(other, plain, other.targets(count))
         name = f"{size} outputs, {other.training.seconds:.0f} s of training"
+        rows.append(Row(name, found, count, cost.equivalents, cost.cpu_seconds))
+    return rows
+
+
+def by_pixels(setting: Setting, count: int) -> Row:
+    """Run the product with an encoder whose loss is on pixels too."""
+    size, begun = setting.training.outputs, time.perf_counter()
+    with _changed(procedures, EncoderTraining=PixelLoss):
+        encoder = train_encoder(
+            setting.generator, setting.model, setting.protocol, state=None, progress=Silent()
+        )
+    seconds = time.perf_counter() - begun
+    assert encoder is not None, "the protocol trains an encoder"
+    other = replace(setting, encoder=encoder)
+    plain = Variant("", LevenbergMarquardt(setting.protocol.iterations))
+    found, cost = search(other, plain, other.targets(count))
+    name = f"{size} outputs, loss in latent and pixels, {seconds:.0f} s of training"
+    return Row(name, found, count, cost.equivalents, cost.cpu_seconds)
+
+
+def coarse_to_fine(setting: Setting, count: int) -> list[Row]:
+    """From one prior start each: on pixels at once, or on means over squares first."""
+    targets, generator = setting.targets(count), setting.generator
+    spec, solver = generator.spec, LevenbergMarquardt(setting.protocol.iterations)
+    starts, seed = Starts(generator, None), start_seed("ablation-start")
+    latents = torch.stack([starts.latent(0, seed(index, 0), None) for index in range(count)])
+    forward = composed(generator, setting.handling.operator)
+    objective = Objective(
+        forward,
+        Jacobian(forward, generator.dimension),
+        targets.low,
+        targets.high,
+        targets.centre,
+        setting.handling.slack,
+    )
+    shape = (spec.channels, spec.height, spec.width)
+    rows = []
+    for name, first in (
+        ("on pixels at once", None),
+        (
+            f"on means over {_SQUARE} × {_SQUARE} pixels first, {_COARSE} steps at most",
+            coarse(objective, generator.dimension, shape, _SQUARE),
+        ),
+    ):
+        with counted(generator) as cost:
+            begun = latents
+            if first is not None:
+                state = solver.init(first, begun)
+                for _ in range(_COARSE):
+                    going = torch.tensor([r is None for r in solver.terminate(state, 0.0)])
+                    if not bool(going.any()):
+                        break
+                    rows_left = going.nonzero()[:, 0]
+                    part = solver.step(first.rows(rows_left), state.rows(rows_left))
+                    state = state.replaced(rows_left, part)
+                begun = state.latents
+            engine = Engine(
+                generator, setting.handling, solver, starts, 1,
+                setting.resolution, setting.resolution,
+            )  # fmt: skip
+            found = sum(r.stop is Stop.REACHED for r in engine.from_latents(targets, begun))
         rows.append(Row(name, found, count, cost.equivalents, cost.cpu_seconds))
     return rows
 
@@ -349,8 +419,12 @@ def page(setting: Setting, options: argparse.Namespace) -> None:
         table(("one Jacobian", "CPU ms per latent"), ways),
     ]
     data: dict[str, object] = {"variants": [vars(r) for r in rows], "jacobian": dict(ways)}
+    from_afar = coarse_to_fine(setting, count)
+    text.append(table(("one start from the prior", *heads[1:]), shown(from_afar)))
+    data["coarse"] = [vars(r) for r in from_afar]
     if small:
         trained, halved = encoders(setting, options.encoders, count), halving(setting, count)
+        trained.append(by_pixels(setting, count))
         data |= {"encoders": [vars(r) for r in trained], "halving": [vars(r) for r in halved]}
         data["compile"] = compiled(setting, 64)
         text.append(table(("encoder", *heads[1:]), shown(trained)))

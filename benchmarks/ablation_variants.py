@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from deniability.inversion import lm
-from deniability.inversion.jacobian import Forward
+from deniability.inversion.encoder import EncoderTraining
+from deniability.inversion.jacobian import Forward, Jacobian
 from deniability.inversion.lm import LevenbergMarquardt, LMState
 from deniability.inversion.objective import Objective
 
@@ -65,6 +66,38 @@ class GainRatio(LevenbergMarquardt):
         return replace(after, damping=torch.where(better, state.damping * factor, after.damping))
 
 
+class TrustRegion(LevenbergMarquardt):
+    """Steps within a radius, which follows the ratio of actual and predicted decrease (Moré 1978).
+
+    The state's `damping` is the radius, in latent numbers.
+    """
+
+    def _move(self, objective: Objective, state: LMState) -> LMState:
+        values, vectors = torch.linalg.eigh(state.normal)
+        rotated = (vectors.transpose(1, 2) @ state.gradient[:, :, None])[:, :, 0]
+        values = values.clamp_min(0) + 1e-12 * values[:, -1:].clamp_min(1e-30)
+        low = torch.zeros_like(state.damping)  # of the shift, whose step has that length
+        high = rotated.norm(dim=1) / state.damping.clamp_min(1e-30)
+        inside = (rotated / values).norm(dim=1) <= state.damping
+        for _ in range(60):
+            middle = (low + high) / 2
+            long = (rotated / (values + middle[:, None])).norm(dim=1) > state.damping
+            low, high = torch.where(long, middle, low), torch.where(long, high, middle)
+        shift = torch.where(inside, torch.zeros_like(high), high)
+        step = (vectors @ (rotated / (values + shift[:, None]))[:, :, None])[:, :, 0]
+        after = lm.moved(
+            objective, state, step[:, None], state.damping[:, None], self.max_iterations
+        )
+        predicted = (step * (2 * state.gradient)).sum(dim=1) - (
+            step * (state.normal @ step[:, :, None])[:, :, 0]
+        ).sum(dim=1)
+        ratio = (state.loss - after.loss) / predicted.clamp_min(1e-300)
+        length = step.norm(dim=1)
+        radius = torch.where(ratio > 0.75, torch.maximum(state.damping, 2 * length), state.damping)
+        radius = torch.where(after.turned | (ratio >= 0.25), radius, 0.25 * length)
+        return replace(after, damping=radius)
+
+
 def random_block(linearised: Callable[..., LMState]) -> Callable[..., LMState]:
     """Form JᵀJ and Jᵀr from a random share of the coordinates."""
     stream = torch.Generator().manual_seed(0)
@@ -82,6 +115,62 @@ def random_block(linearised: Callable[..., LMState]) -> Callable[..., LMState]:
         return replace(linearised(fewer, cut, jacobian[:, rows]), values=state.values)
 
     return part
+
+
+def coarse(objective: Objective, dimension: int, shape: tuple[int, ...], side: int) -> Objective:
+    """Return an objective on means over squares of pixels.
+
+    Args:
+        objective: on pixels.
+        dimension: of the latents.
+        shape: of the pictures, `C x H x W`.
+        side: of the squares.
+
+    """
+
+    def pooled(values: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(values.reshape(-1, *shape), side).flatten(1)
+
+    def forward(latents: Tensor) -> Tensor:
+        return pooled(objective.forward(latents))
+
+    centre = pooled(objective.centre)
+    half = 0.5 / 127.5 / side  # the deviation of a mean's rounding error is as much smaller
+    return replace(
+        objective,
+        forward=forward,
+        jacobian=Jacobian(forward, dimension),
+        low=centre - half,
+        high=centre + half,
+        centre=centre,
+    )
+
+
+class PixelLoss(EncoderTraining):
+    """Trained on the latent, and on the pixels of what the generator makes of the guess."""
+
+    WEIGHT = 4.0
+
+    def step(self) -> float:
+        """Take one gradient step, with the product's rate and noise, and return its loss."""
+        stream = self._stream(self._batches + self.steps)
+        latents, stored = self._outputs()
+        pictures = stored.float() / 255
+        strength = 4 / 255 * torch.rand(self.batch, 1, 1, 1, generator=stream)
+        noisy = (pictures + torch.randn(pictures.shape, generator=stream) * strength).clamp(0, 1)
+        rate = min(1.0, (self.steps + 1) / 50) * max(0.02, 1 - self.steps / self.total)
+        for group in self._optimiser.param_groups:
+            group["lr"] = 2e-3 * rate
+        guess = self.network(noisy)
+        wanted = (latents - self.mean) / self.scale
+        made = self.generator(guess * self.scale + self.mean)
+        loss = (guess - wanted).square().mean() + self.WEIGHT * (made - pictures).square().mean()
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimiser.step()
+        self.steps += 1
+        return float(loss.detach())
 
 
 def half_precision(push: Callable[..., Tensor]) -> Callable[..., Tensor]:
