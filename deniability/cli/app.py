@@ -24,6 +24,7 @@ COMMANDS = {
     "chain": ("chain", "chain"),
     "prove": ("prove", "prove"),
     "attribute": ("attribute", "attribute"),
+    "enumerate": ("enumerate", "enumerate_seeds"),
     "bind": ("bind", "bind"),
     "evaluate": ("evaluate", "evaluate"),
     "verify": ("verify", "verify"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deniability.crypto.digest import sha256_hex
 from deniability.crypto.encoding import b64encode
@@ -547,8 +548,13 @@ def is_pixel_for_pixel(generator: Generator, exhibit: Exhibit, best: Restart | N
     """
     if best is None or best.latent is None or exhibit.observed.handling.kind.edit is not None:
         return False
+    return same_pixels(generator, exhibit, best.latent)
+
+
+def same_pixels(generator: Generator, exhibit: Exhibit, latent: Tensor) -> bool:
+    """Tell the same of a latent `d`, for a file that is taken for an unedited output."""
     with torch.no_grad():
-        output = generator.quantise(generator(best.latent[None].to(generator.device)))
+        output = generator.quantise(generator(latent[None].to(generator.device)))
     handled = exhibit.observed.handling.save(output.cpu().numpy())
     wanted = exhibit.observed.observations
     return bool(

@@ -7,6 +7,7 @@ machine: it is the only source of controls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -31,14 +32,19 @@ class EntropySource(Protocol):
         """
         ...
 
+    def latents(self, seeds: range) -> Float32Array:
+        """Return the latents `N x d` of consecutive seeds; raises as `latent`."""
+        ...
+
 
 def shake256_label(uniform: Float64Array, classes: int) -> Float64Array:
     """Return whole numbers from 0 to classes - 1: k · classes / 2^52 rounded down, in integers.
 
     `uniform` is (k + 1/2) / 2^52, from which k follows exactly.
     """
-    upper = [int(u * 2.0**52 - 0.5) for u in uniform.tolist()]
-    return np.array([k * classes >> 52 for k in upper], dtype=np.float64)
+    upper = [int(u * 2.0**52 - 0.5) for u in uniform.ravel().tolist()]
+    labels = np.array([k * classes >> 52 for k in upper], dtype=np.float64)
+    return labels.reshape(uniform.shape)
 
 
 def latents_from_seed(spec: GeneratorSpec, seed: bytes) -> Float32Array:
@@ -47,21 +53,27 @@ def latents_from_seed(spec: GeneratorSpec, seed: bytes) -> Float32Array:
     All parts are drawn from one stream in order, each in row-major order of its shape. Controls,
     and everything that a verifier must re-derive, come from here.
     """
-    uniform = shake256_uniform(seed, spec.dimension)
-    latent = np.empty(spec.dimension, dtype=np.float32)
+    latent: Float32Array = _latents_from_seeds(spec, [seed])[0]
+    return latent
+
+
+def _latents_from_seeds(spec: GeneratorSpec, seeds: Sequence[bytes]) -> Float32Array:
+    """Return the latents `N x d` of several seeds, to the bit those of one after the other."""
+    uniform = np.stack([shake256_uniform(seed, spec.dimension) for seed in seeds])
+    latents = np.empty(uniform.shape, dtype=np.float32)
     start = 0
     for part in spec.latent:
         stop = start + part.size
-        draws = uniform[start:stop]
+        draws = uniform[:, start:stop]
         if part.classes is not None:
-            latent[start:stop] = shake256_label(draws, part.classes)
+            latents[:, start:stop] = shake256_label(draws, part.classes)
         elif part.prior == "normal":
-            latent[start:stop] = normal_quantile(draws)
+            latents[:, start:stop] = normal_quantile(draws)
         else:
             low, high = _bounds(part)
-            latent[start:stop] = low + (high - low) * draws
+            latents[:, start:stop] = low + (high - low) * draws
         start = stop
-    return latent
+    return latents
 
 
 def entropy_source(spec: GeneratorSpec) -> EntropySource:
@@ -84,8 +96,17 @@ class _Source:
         _check_seed(seed, self.spec.entropy)
         return self._latent(seed)
 
+    def latents(self, seeds: range) -> Float32Array:
+        for seed in (seeds[0], seeds[-1]) if seeds else ():
+            _check_seed(seed, self.spec.entropy)
+        return self._latents(seeds)
+
     def _latent(self, seed: int) -> Float32Array:
-        raise NotImplementedError
+        latent: Float32Array = self._latents(range(seed, seed + 1))[0]
+        return latent
+
+    def _latents(self, seeds: range) -> Float32Array:
+        return np.stack([self._latent(seed) for seed in seeds])
 
 
 class TorchCpu(_Source):
@@ -144,8 +165,8 @@ class NumpyRandomState(_Source):
 class Shake256(_Source):
     """`latents_from_seed` of the seed as 32 bytes, big-endian."""
 
-    def _latent(self, seed: int) -> Float32Array:
-        return latents_from_seed(self.spec, seed.to_bytes(32, "big"))
+    def _latents(self, seeds: range) -> Float32Array:
+        return _latents_from_seeds(self.spec, [seed.to_bytes(32, "big") for seed in seeds])
 
 
 def _bounds(part: LatentPart) -> tuple[float, float]:

@@ -14,9 +14,12 @@ from deniability.cli.app import run as deny
 from deniability.crypto.digest import FileDigest, sha256_hex
 from deniability.crypto.keys import private_pem
 from deniability.errors import CommitmentError, GeneratorError, InputError
+from deniability.evidence import enumerate as driver
+from deniability.evidence.enumerate import enumerate_seeds
 from deniability.evidence.restarts import RestartLog
 from deniability.evidence.search import Targets, search
 from deniability.evidence.state import RunState
+from deniability.generators.entropy import entropy_source
 from deniability.generators.load import load_generator
 from deniability.generators.options import ModelOptions
 from deniability.generators.parcel import ModelParcel, pack_model
@@ -162,6 +165,34 @@ def test_a_killed_worker_costs_its_last_slice(builtin, tmp_path):
     assert killed
     assert len(executor.lost) == 1  # no other chunk was sent again
     check_same(here, there)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+@needs_processes
+def test_seeds_are_spread_and_a_killed_worker_costs_its_last_slice(builtin, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "CHUNK", 2048)
+    latent = torch.from_numpy(entropy_source(builtin.spec).latent(9000))[None]
+    image = toy.save_picture(tmp_path / "own.png", toy.own_pictures(builtin, latent)[0])
+    seeds = range(1000, 13_000)
+    here = enumerate_seeds(image, builtin, seeds)
+    executor = RayExecutor("builtin", seconds=0.2)
+    killed = []
+
+    class Killing(toy.Notes):
+        def advance(self, done, **_):
+            at_work = workers()
+            if done and at_work and not killed:
+                killed.append(at_work[0])
+                os.kill(at_work[0], signal.SIGKILL)
+
+    there = enumerate_seeds(
+        image, builtin, seeds, executor=executor, progress=Killing(), state=tmp_path / "state"
+    )
+    assert killed
+    assert len(executor.lost) == 1  # no other chunk was sent again
+    assert there == here
+    assert (here.compared.nearest[0].seed, here.compared.seeds) == (9000, 12_000)
 
 
 @pytest.mark.slow
