@@ -21,11 +21,17 @@ from deniability.generators.entropy import latents_from_seed
 from deniability.generators.load import load_generator
 from deniability.imaging.decode import decode_picture
 from deniability.imaging.observation import observe
-from deniability.wire.protocol import preset
+from deniability.wire.protocol import PRESETS, preset
 
 ROOT = Path(__file__).parents[2]
 FLOOR = 1 / 195075
 ASTRONAUT_SHA256 = "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"
+
+#: The quick preset with as few controls as alpha 5 % allows, and a smaller encoder: what is tested
+#: here is the search on a real model. Recall with the preset's own is in benchmarks/results.
+PROTOCOL = preset("pristine-quick-v1").model_copy(
+    update={"name": "test-face-v1", "controls": 59, "encoder_outputs": 6000, "restarts": 6}
+)
 
 pytestmark = [pytest.mark.face, pytest.mark.slow]
 
@@ -75,12 +81,14 @@ def key():
 def opened(generator, key, tmp_path_factory):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         torch.set_num_threads(os.cpu_count() or 1)
-    return register(
-        generator,
-        protocol=preset("pristine-quick-v1"),
-        key=key,
-        output=tmp_path_factory.mktemp("face") / "face.registration.json",
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, PROTOCOL.name, PROTOCOL)
+        yield register(
+            generator,
+            protocol=PROTOCOL,
+            key=key,
+            output=tmp_path_factory.mktemp("face") / "face.registration.json",
+        )
 
 
 def png(pixels):
@@ -113,7 +121,7 @@ def test_the_astronaut_is_excluded(opened, key, astronaut, tmp_path):
     assert exclusion.finding.verdict == "excluded"
     assert exclusion.model.digest in exclusion.finding.sentence
     family = exclusion.finding.families[0]
-    assert family.recovered >= 90
+    assert family.recovered >= 0.9 * PROTOCOL.controls
     assert float(family.statistic) > 1000 * FLOOR
 
 
@@ -155,6 +163,6 @@ def test_once_jpeg_saved_outputs_are_told_from_those_of_a_noisy_copy(opened):
             found.append(trace.residual)
         return found
 
-    members, strangers = residuals(honest, restarts=12), residuals(foreign[:1], restarts=1)
+    members, strangers = residuals(honest, restarts=6), residuals(foreign[:1], restarts=1)
     assert max(members) <= 2e-7, members
     assert min(strangers) >= 20 * max(members), strangers
