@@ -31,12 +31,10 @@ if TYPE_CHECKING:
     from deniability.evidence.enumerate import Enumeration
     from deniability.generators.base import Generator
 
-#: Exit code where a seed makes the picture; that of `prove` for `reached`.
-REACHED = 10
+#: Exit codes, as those of `prove`: a seed makes the picture; one may, or some were not compared.
+REACHED, INCONCLUSIVE = 10, 11
 _RANGE = re.compile(r"([0-9]{1,78})(?::([0-9]{1,78}))?")
 _TOO_LONG = 86_400.0  # seconds for all seeds, if none are named
-#: As many times nearer than the next, it is hardly by chance.
-_STANDS_OUT = 1000.0
 
 
 @with_model_flags
@@ -65,7 +63,8 @@ def enumerate_seeds(
 ) -> None:
     """Generate the picture of every seed and compare it: none makes it (0), or one does (10).
 
-    It signs nothing. Which seeds there are follows from the model's entropy source and seed bits.
+    11: none does, but one is close, or not all could be compared. It signs nothing. Which seeds
+    there are follows from the model's entropy source and seed bits.
     """
     from deniability.cli.progress import reporting  # noqa: PLC0415
 
@@ -91,7 +90,7 @@ def enumerate_seeds(
                 progress=progress,
                 executor=workers,
             )
-    raise typer.Exit(_tell(out, generator, done))
+    raise typer.Exit(_tell(out, generator, done, nearest))
 
 
 def _range(text: str | None) -> range | None:
@@ -131,27 +130,27 @@ def _years(seconds: float) -> str:
     return duration(seconds) if days < 1000 else f"{days / 365:.1e} years"
 
 
-def _tell(out: Output, generator: Generator, done: Enumeration) -> int:
+def _tell(out: Output, generator: Generator, done: Enumeration, most: int) -> int:
     compared, entropy = done.compared, generator.spec.entropy
     first, last = done.seeds.start, done.seeds.stop - 1
-    code = REACHED if compared.reached else 0
-    extent = "all there are" if done.complete else f"of {done.space:,}; no other was"
+    code = {"none": 0, "reached": REACHED}.get(done.answer, INCONCLUSIVE)
+    extent = "all there are" if done.complete else f"of {done.space:,}; other seeds were not"
     labels = "" if done.labels == 1 else f", each with all {done.labels} labels"
+    out.line("Not evidence: nothing is signed, and who doubts it has to run it again.")
     out.line(
-        f"Every seed from {first} to {last} was generated and compared: {compared.seeds:,}, "
-        f"{extent}{labels}."
+        f"Nothing statistical: every seed from {first} to {last} was generated and compared: "
+        f"{compared.seeds:,}, {extent}{labels}."
     )
     out.line(_answer(done))
-    out.detail("This is no evidence: nothing is signed, and who doubts it has to run it again.")
     if compared.not_finite:
-        out.field("note", f"{compared.not_finite} outputs were not finite, and are not counted.")
+        out.field("note", f"{compared.not_finite} outputs were not finite: nothing is said of them")
     if entropy.source == "torch-cpu":
         out.detail(
             "torch draws numbers that differ in their last bits between processors: a picture "
             "that was made elsewhere can be missed by a little. Look at the nearest."
         )
     out.field("entropy", f"{entropy.source}, {entropy.seed_bits} seed bits", detail=True)
-    for near in compared.nearest:
+    for near in compared.nearest[:most]:
         out.field("nearest", _line(near, done))
     out.result(
         {
@@ -159,14 +158,15 @@ def _tell(out: Output, generator: Generator, done: Enumeration) -> int:
             "compared": str(compared.seeds),
             "complete": done.complete,
             "labels": done.labels,
-            "reached": compared.reached > 0,
-            "outputsReached": compared.reached,
+            "answer": str(done.answer),
+            "threshold": f"{done.threshold:.5e}",
+            "seedsReached": compared.reached,
             "notFinite": compared.not_finite,
             "pixelForPixel": done.exact,
             "nearest": [
                 {"seed": str(near.seed), "residual": f"{near.residual:.5e}"}
                 | ({} if done.labels == 1 else {"label": near.label})
-                for near in compared.nearest
+                for near in compared.nearest[:most]
             ],
             "entropy": entropy.to_wire(),
             "model": generator.digest,
@@ -180,19 +180,19 @@ def _tell(out: Output, generator: Generator, done: Enumeration) -> int:
 
 def _answer(done: Enumeration) -> str:
     compared, nearest = done.compared, done.compared.nearest
-    if compared.reached:
+    if done.answer == "reached":
         how = "pixel for pixel" if done.exact else "to within rounding"
         other = compared.reached - 1
-        more = f", and {other} other outputs to within rounding" if other else ""
+        more = f", and {other} other seeds to within rounding" if other > 0 else ""
         return f"Seed {nearest[0].seed} makes the picture {how}{more}."
-    if not nearest:
-        return "No output could be compared."
-    if len(nearest) > 1 and nearest[1].residual > _STANDS_OUT * nearest[0].residual:
+    if done.answer == "close":
+        after = f", the next has {nearest[1].residual:.1e}" if len(nearest) > 1 else ""
         return (
-            f"None makes the picture; but seed {nearest[0].seed} is more than "
-            f"{_STANDS_OUT:.0f} times nearer than any other. It may have been used, and the "
-            "picture been computed or edited otherwise: run deny prove."
+            f"Close: seed {nearest[0].seed} has residual {nearest[0].residual:.1e}{after}. It may "
+            "be this seed, computed elsewhere or edited afterwards: run deny prove."
         )
+    if done.answer == "incomplete":
+        return "No output that could be compared makes the picture."
     return "None makes the picture."
 
 

@@ -11,9 +11,12 @@ from deniability.cli.terminal import Output, escape, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
 
     from deniability.evidence.progress import Progress
+
+#: Of what is done a few times a second a rate says little.
+_COUNTABLE = 10
 
 
 class Lines:
@@ -75,14 +78,22 @@ def _bar() -> RichProgress:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text  # noqa: PLC0415
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            rate = task.speed or 0.0
+            return Text(f"{rate:,.0f}/s" if rate >= _COUNTABLE else "")
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        Rate(),
         TextColumn("{task.fields[best]}", markup=False),
         TimeRemainingColumn(),
         console=Console(stderr=True),

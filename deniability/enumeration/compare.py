@@ -6,7 +6,7 @@ Chunks follow from the range alone, so the result is the same whoever does them,
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -39,7 +39,7 @@ class Near:
     Attributes:
         residual: mean squared distance to the cell, pixels on [-1, 1].
         seed: of the entropy source.
-        label: combined class label, 0 for a model without labels.
+        label: the combined class label with which it is nearest; 0 for a model without labels.
 
     """
 
@@ -54,9 +54,9 @@ class Compared:
 
     Attributes:
         seeds: how many were compared, each with every label.
-        reached: outputs at or below the threshold.
+        reached: seeds with an output at or below the threshold.
         not_finite: outputs without a finite residual.
-        nearest: a few of the nearest, in order.
+        nearest: a few of the nearest seeds, in order.
 
     """
 
@@ -83,7 +83,7 @@ class ComparisonTask:
         handling: of the file.
         file: what it says, one observation, on the CPU.
         reaches: residual at or below which an output counts as the picture.
-        most: how many of the nearest are kept.
+        most: how many of the nearest seeds are kept.
 
     """
 
@@ -97,6 +97,14 @@ class ComparisonTask:
         device = generator.device
         there = replace(self, handling=self.handling.to(device), file=self.file.to(device))
         return Comparison(there, generator, work, partial or Compared())
+
+    def residuals(self, generator: Generator, latents: Tensor) -> Tensor:
+        """Return the mean squared distances to the cell, `R` float64, of latents `R x d`."""
+        file, device = self.file.to(generator.device), generator.device
+        with torch.no_grad():
+            values = self.handling.to(device).operator(generator(latents.to(device)))
+            beyond = cell_residual(values, file.low, file.high, self.handling.slack)
+            return mean_squared(beyond).cpu()
 
 
 class Comparison:
@@ -136,15 +144,16 @@ class Comparison:
         latents, labels = self._with_labels(drawn)
         residuals = self._residuals(latents.to(self._generator.device))
         finite = torch.isfinite(residuals)
-        each = [
-            Near(residual, seeds[row // labels], row % labels)
-            for row, residual in self._smallest(residuals, finite)
-        ]
+        by_label = residuals.where(finite, torch.inf).view(len(seeds), labels)
+        best = by_label.argmin(dim=1)  # of equal ones the first
+        smallest = by_label.gather(1, best[:, None])[:, 0]
+        rows = smallest.argsort(stable=True)[: self._task.most].tolist()
+        each = (Near(float(smallest[row]), seeds[row], int(best[row])) for row in rows)
         return Compared(
             len(seeds),
-            int((residuals <= self._task.reaches).sum()),
+            int((smallest <= self._task.reaches).sum()),
             int((~finite).sum()),
-            tuple(sorted(each)),
+            tuple(near for near in each if math.isfinite(near.residual)),
         )
 
     def _with_labels(self, drawn: Tensor) -> tuple[Tensor, int]:
@@ -164,20 +173,10 @@ class Comparison:
         found: list[Tensor] = []
         while (start := sum(map(len, found))) < len(latents):
             try:
-                found.append(self._residuals_of(latents[start : start + self._rows]))
+                part = latents[start : start + self._rows]
+                found.append(self._task.residuals(self._generator, part))
             except (RuntimeError, MemoryError, GeneratorError) as error:
                 if self._rows == 1 or not out_of_memory(error):
                     raise
                 self._rows = max(1, self._rows // 2)
         return torch.cat(found)
-
-    def _residuals_of(self, latents: Tensor) -> Tensor:
-        handling, file = self._task.handling, self._task.file
-        with torch.no_grad():
-            values = handling.operator(self._generator(latents))
-            return mean_squared(cell_residual(values, file.low, file.high, handling.slack)).cpu()
-
-    def _smallest(self, residuals: Tensor, finite: Tensor) -> Iterable[tuple[int, float]]:
-        rows = torch.nonzero(finite)[:, 0]
-        order = residuals[rows].argsort(stable=True)[: self._task.most]
-        return [(int(row), float(residuals[row])) for row in rows[order]]

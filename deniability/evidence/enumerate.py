@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +22,41 @@ from deniability.enumeration.compare import (
     Near,
     seed_space,
 )
-from deniability.errors import InputError
+from deniability.errors import DeniabilityError, GeneratorError, InputError
 from deniability.evidence.cache import default_cache_folder
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.prove import MAX_IMAGE_BYTES, Exhibit, read_exhibit, same_pixels
 from deniability.evidence.state import RunState
 from deniability.evidence.subject import describe_model
 from deniability.generators.base import Generator
-from deniability.generators.entropy import entropy_source
+from deniability.generators.entropy import entropy_source, latents_from_seed
+from deniability.imaging.handling import Handling
 from deniability.inversion.cost import forward_timing
 from deniability.inversion.executor import SLICE_SECONDS, Chunk, Executor, LocalExecutor
 from deniability.inversion.memory import lanes_that_fit
-from deniability.stats.verdict import LOSSLESS_FLOOR
+from deniability.stats.verdict import LOSSLESS_FLOOR, reached_threshold
 from deniability.wire.files import read_capped
-from deniability.wire.protocol import ENGINE_VERSION
+from deniability.wire.numbers import decimal_string
+from deniability.wire.protocol import ENGINE_VERSION, default_preset
 
+#: So many times nearer than the next, a seed is hardly near by chance.
+STANDS_OUT = 1000
 _STATE = "seeds"
+#: Own outputs by which the threshold of a JPEG's kind is found, as many as the quick preset has.
+_OWN = 99
+
+
+class Answer(StrEnum):
+    """What comparing a range came to.
+
+    REACHED: a seed makes the picture. CLOSE: none does, but one nearly does. INCOMPLETE: none of
+    those that could be compared. NONE: none.
+    """
+
+    REACHED = "reached"
+    CLOSE = "close"
+    INCOMPLETE = "incomplete"
+    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -45,9 +66,10 @@ class Enumeration:
     Attributes:
         seeds: the range.
         space: how many different seeds the entropy source has.
-        compared: what they came to.
+        compared: what they came to; residuals of the nearest are those of one forward pass each.
         labels: combined class labels that each seed was compared with.
         exact: whether the nearest output, stored as the service does, is the file pixel for pixel.
+        threshold: residual at or below which an output counts as the picture, as in `prove`.
         file: sha256 of the picture.
 
     """
@@ -57,12 +79,33 @@ class Enumeration:
     compared: Compared
     labels: int
     exact: bool
+    threshold: float
     file: str
 
     @property
     def complete(self) -> bool:
         """Whether no seed is left."""
-        return len(self.seeds) == self.space
+        return _size(self.seeds) == self.space
+
+    @property
+    def answer(self) -> Answer:
+        """What it comes to."""
+        if self.exact or self.compared.reached:
+            return Answer.REACHED
+        if self.close:
+            return Answer.CLOSE
+        return Answer.INCOMPLETE if self.compared.not_finite else Answer.NONE
+
+    @property
+    def close(self) -> bool:
+        """Whether the nearest is as near as rounding could be, or far nearer than the next.
+
+        Other processors, precisions and serving stacks make nearly the same picture of a seed.
+        """
+        residuals = [near.residual for near in self.compared.nearest[:2]]
+        return bool(residuals) and (
+            residuals[0] <= LOSSLESS_FLOOR or residuals[-1] > STANDS_OUT * residuals[0]
+        )
 
 
 def enumerate_seeds(
@@ -82,7 +125,7 @@ def enumerate_seeds(
         image: the accused file.
         generator: whose description names the entropy source.
         seeds: consecutive; None for all there are.
-        nearest: how many of the nearest to keep.
+        nearest: how many of the nearest to keep; two are always kept.
         state: folder for what an interruption must not lose; None: nothing is kept.
         resume: go on with what is there.
         progress: is told what happens.
@@ -91,9 +134,17 @@ def enumerate_seeds(
     Raises:
         InputError: the range lies outside the seed space.
         ImageError: the picture cannot be compared with the model's outputs.
-        GeneratorError: the model failed.
+        GeneratorError: the model failed, or its pictures do not follow from seeds.
+        DeniabilityError: not every seed of the range was compared.
 
     """
+    if generator.spec.format == "diffusers":
+        raise GeneratorError(
+            "the decoder of a latent diffusion model has no seeds to enumerate",
+            expected="a model whose latents are drawn from a seed",
+            found="latents that the sampler makes, which is not part of the model",
+            hint="Use deny prove; or export what the service runs, from seed to picture.",
+        )
     report, space = progress or Silent(), seed_space(generator.spec.entropy)
     seeds = range(space) if seeds is None else seeds
     if not seeds or seeds.step != 1 or seeds.start < 0 or seeds.stop > space:
@@ -105,12 +156,13 @@ def enumerate_seeds(
         )
     exhibit = read_exhibit(image, generator)
     handling, file = exhibit.families[0]
-    task = ComparisonTask(handling.to("cpu"), file.to("cpu"), float(LOSSLESS_FLOOR), nearest)
+    threshold, nearest = _threshold(generator, handling), max(2, nearest)
+    task = ComparisonTask(handling.to("cpu"), file.to("cpu"), threshold, nearest)
     log = _Log(seeds, nearest, report)
     if state is None:
         _run(generator, task, log, executor)
     else:
-        identity = _identity(exhibit, generator, seeds, nearest)
+        identity = _identity(exhibit, generator, seeds, task)
         with RunState(state, identity, resume=resume, note=report.note) as kept:
             log.kept = kept
             log.read()
@@ -119,12 +171,22 @@ def enumerate_seeds(
             finally:
                 log.write()
             kept.remove()
+    if log.compared.seeds != _size(seeds):
+        raise DeniabilityError(
+            "not every seed was compared",
+            expected=f"{_size(seeds)} seeds",
+            found=f"{log.compared.seeds}",
+            hint="Run it again without --resume.",
+        )
+    # Batches of another size round differently; a forward pass of one is the same everywhere.
+    alone = sorted(_alone(generator, task, near) for near in log.compared.nearest)
     return Enumeration(
         seeds=seeds,
         space=space,
-        compared=log.compared,
+        compared=replace(log.compared, nearest=tuple(alone)),
         labels=generator.spec.label_count,
-        exact=_exact(generator, exhibit, log.compared.nearest),
+        exact=_exact(generator, exhibit, alone),
+        threshold=threshold,
         file=exhibit.file.sha256,
     )
 
@@ -166,15 +228,46 @@ def _run(generator: Generator, task: ComparisonTask, log: _Log, executor: Execut
     (executor or LocalExecutor()).run(generator, task, log.chunks(), log)
 
 
-def _identity(exhibit: Exhibit, generator: Generator, seeds: range, nearest: int) -> str:
+def _size(seeds: range) -> int:
+    return seeds.stop - seeds.start  # `len` takes no more than 2^63 - 1
+
+
+def _threshold(generator: Generator, handling: Handling) -> float:
+    """Return the residual at or below which `prove` would call an output the picture.
+
+    The cell of a JPEG does not quite hold the output that was saved so; by how much it is missed,
+    fresh outputs tell.
+    """
+    kind, protocol = handling.kind, default_preset(generator.spec.dimension)
+    truths: list[str | None] = []
+    if kind.family != "lossless":
+        for number in range(_OWN):
+            seed = sha256_hex(f"{kind.digest()} {number}".encode())
+            latent = torch.from_numpy(latents_from_seed(generator.spec, bytes.fromhex(seed)))[None]
+            with torch.no_grad():
+                output = generator.quantise(generator(latent.to(generator.device)))
+            saved = handling.save(output.cpu().numpy())
+            value = float(ComparisonTask(handling, saved, 0.0, 1).residuals(generator, latent)[0])
+            truths.append(decimal_string(value) if math.isfinite(value) else None)
+    return float(reached_threshold(truths, protocol, family=kind.family))
+
+
+def _alone(generator: Generator, task: ComparisonTask, near: Near) -> Near:
+    residual = float(task.residuals(generator, latent_of(generator, near)[None])[0])
+    return replace(near, residual=residual) if math.isfinite(residual) else near
+
+
+def _identity(exhibit: Exhibit, generator: Generator, seeds: range, task: ComparisonTask) -> str:
     about = {
+        "chunk": CHUNK,
         "engine": ENGINE_VERSION,
         "file": exhibit.file.sha256,
         "first": str(seeds.start),
         "generator": generator.spec.to_wire(),
         "last": str(seeds.stop - 1),
         "model": describe_model(generator).to_wire(),
-        "nearest": nearest,
+        "nearest": task.most,
+        "threshold": decimal_string(task.reaches),
     }
     return sha256_hex(canonical_json(about))
 
@@ -188,7 +281,7 @@ class _Log:
 
     def __init__(self, seeds: range, nearest: int, report: Progress) -> None:
         self._seeds, self._nearest, self._report = seeds, nearest, report
-        self._count = -(-len(seeds) // CHUNK)
+        self._count = -(-_size(seeds) // CHUNK)
         self._first = 0  # all chunks before it are done
         self._beyond: set[int] = set()  # and these
         self._partial: dict[int, Compared] = {}
@@ -198,7 +291,7 @@ class _Log:
 
     def begin(self) -> None:
         """Say how much there is to do."""
-        self._report.phase("generating and comparing seeds", len(self._seeds))
+        self._report.phase("generating and comparing seeds", _size(self._seeds))
         self.tick()
 
     def chunks(self) -> Iterator[Chunk[range, Compared]]:

@@ -1,5 +1,13 @@
 """Every seed of a range, compared: nothing is left out, whoever does it and whatever stops it."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +20,9 @@ from PIL import Image
 from deniability.cli.app import run as deny
 from deniability.enumeration import compare
 from deniability.enumeration.compare import Compared, ComparisonTask, Near, seed_space
-from deniability.errors import GeneratorError, ImageError, InputError
+from deniability.errors import DeniabilityError, GeneratorError, ImageError, InputError
 from deniability.evidence import enumerate as driver
-from deniability.evidence.enumerate import enumerate_seeds, latent_of
+from deniability.evidence.enumerate import Answer, enumerate_seeds, latent_of
 from deniability.generators.entropy import entropy_source
 from deniability.generators.load import load_generator
 from deniability.inversion.executor import LocalExecutor
@@ -82,6 +90,35 @@ def test_a_jpeg_is_compared_by_its_cell(generator, tmp_path):
     assert done.compared.nearest[0].seed == 5
     assert done.compared.reached == 1
     assert done.exact
+    assert 1e-9 <= done.threshold <= 1 / 195075
+
+
+def test_an_output_that_is_computed_otherwise_is_close_and_not_reached(generator, tmp_path):
+    latent = torch.from_numpy(entropy_source(generator.spec).latent(41))[None]
+    with torch.no_grad():
+        truncated = (255 * generator(latent)[0, 0]).floor().to(torch.uint8).numpy()
+    image = toy.save_picture(tmp_path / "truncated.png", truncated)
+    done = enumerate_seeds(image, generator, range(60), nearest=1)
+    assert (done.answer, done.compared.reached, done.exact) == (Answer.CLOSE, 0, False)
+    assert done.compared.nearest[0].seed == 41
+    assert len(done.compared.nearest) == 2
+    alone = enumerate_seeds(image, generator, range(41, 42))
+    assert alone.answer is Answer.CLOSE
+    assert enumerate_seeds(image, generator, range(41)).answer is Answer.NONE
+
+
+@pytest.mark.parametrize("quality", [None, 70])
+def test_batches_and_chunks_do_not_matter(generator, tmp_path, monkeypatch, quality):
+    latent = torch.from_numpy(entropy_source(generator.spec).latent(41))[None]
+    name = "own.png" if quality is None else "own.jpg"
+    options = {} if quality is None else {"quality": quality}
+    image = toy.save_picture(tmp_path / name, toy.own_pictures(generator, latent)[0], **options)
+    whole = enumerate_seeds(image, generator, range(10, 200))
+    for rows, chunk in ((1, 64), (7, 11), (190, 190)):
+        for module in (compare, driver):
+            monkeypatch.setattr(module, "CHUNK", chunk)
+        monkeypatch.setattr(compare, "lanes_that_fit", lambda _, rows=rows: rows)
+        assert enumerate_seeds(image, generator, range(10, 200)) == whole
 
 
 def test_every_label_is_tried_with_every_seed(tmp_path, small_chunks):  # noqa: ARG001
@@ -143,7 +180,88 @@ def test_outputs_that_are_not_finite_are_counted(tmp_path, generator):
     image = picture_of(tmp_path, generator, 1)
     done = enumerate_seeds(image, toy.make_generator(toy.NaN()), range(20))
     assert (done.compared.seeds, done.compared.not_finite) == (20, 20)
-    assert (done.compared.nearest, done.exact) == ((), False)
+    assert (done.compared.nearest, done.exact, done.answer) == ((), False, Answer.INCOMPLETE)
+
+
+def test_a_chunk_that_is_left_out_is_noticed(generator, tmp_path, small_chunks):  # noqa: ARG001
+    class Forgetful(LocalExecutor):
+        def run(self, generator, task, chunks, receiver):
+            super().run(generator, task, (c for c in chunks if c.number != 2), receiver)
+
+    with pytest.raises(DeniabilityError, match="not every seed"):
+        enumerate_seeds(
+            picture_of(tmp_path, generator, 1), generator, range(60), executor=Forgetful()
+        )
+
+
+def test_a_decoder_has_no_seeds(generator, tmp_path):
+    decoder = toy.make_generator(toy.Smooth())
+    decoder.spec = decoder.spec.model_copy(update={"format": "diffusers"})
+    with pytest.raises(GeneratorError, match="no seeds to enumerate"):
+        enumerate_seeds(picture_of(tmp_path, generator, 1), decoder, range(9))
+
+
+def test_a_range_may_be_larger_than_a_machine_word(generator, tmp_path):
+    image = picture_of(tmp_path, generator, 1)
+    with pytest.raises(KeyboardInterrupt):
+        enumerate_seeds(
+            image, generator, range(2**64), state=tmp_path / "state",
+            progress=toy.Interruption("generating", 3), executor=LocalExecutor(seconds=0.0),
+        )  # fmt: skip
+    top = 2**64 - 1
+    image = picture_of(tmp_path, generator, top, "top.png")
+    assert enumerate_seeds(image, generator, range(top - 20, top + 1)).compared.reached == 1
+
+
+class Slow(toy.Smooth):
+    """Takes its time."""
+
+    def forward(self, z):
+        time.sleep(0.01)
+        return super().forward(z)
+
+
+def child(image, state):
+    """Enumerate in a process of its own, writing all the time."""
+    driver.SLICE_SECONDS, compare.CHUNK, driver.CHUNK = 0.0, 7, 7
+    compare.lanes_that_fit = lambda _: 3
+
+    class Telling(toy.Notes):
+        def advance(self, done, **_):
+            sys.stdout.write(f"{done}\n")
+            sys.stdout.flush()
+
+    enumerate_seeds(
+        Path(image), toy.make_generator(Slow()), range(400), state=Path(state), resume=True,
+        progress=Telling(), executor=LocalExecutor(seconds=0.0),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_killed_it_goes_on_where_it_was(generator, tmp_path, small_chunks):  # noqa: ARG001
+    image, state = picture_of(tmp_path, generator, 41), tmp_path / "state"
+    command = f"import test_enumerate as t; t.child({str(image)!r}, {str(state)!r})"
+    here = Path(__file__).resolve().parent
+    paths = os.pathsep.join([str(here), str(here.parents[1])])
+    firsts, lasts = [], []
+    for _ in range(2):
+        running = subprocess.Popen(
+            [sys.executable, "-c", command],
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+        )
+        with running:
+            seen = [int(running.stdout.readline()) for _ in range(30)]
+            running.send_signal(signal.SIGKILL)
+        assert running.returncode == -signal.SIGKILL
+        firsts.append(seen[0])
+        lasts.append(seen[-1])
+    assert firsts[0] == 0
+    assert firsts[1] >= lasts[0] - 2 * 3  # no more than the batches since the last write
+    resumed = enumerate_seeds(image, generator, range(400), state=state, resume=True)
+    assert resumed == enumerate_seeds(image, generator, range(400))
+    assert resumed.compared.reached == 1
 
 
 def test_wrong_ranges_and_pictures_are_refused(generator, tmp_path):
@@ -236,11 +354,12 @@ def test_the_command_tells_which_seed_and_that_nothing_is_signed(tmp_path, capsy
     image = str(tmp_path / "own.png")
     assert deny(["generate", "builtin", "--seed", "77", "-o", image]) == 0
     arguments = ["enumerate", image, "--model", "builtin", "--nearest", "2"]
+    capsys.readouterr()
     assert deny([*arguments, "--seeds", "60:90"]) == 10
     text = capsys.readouterr().out
-    assert "Every seed from 60 to 90 was generated and compared: 31" in text
+    assert text.startswith("Not evidence: nothing is signed")
+    assert "every seed from 60 to 90 was generated and compared: 31, of 18,446" in text
     assert "Seed 77 makes the picture pixel for pixel." in text
-    assert "nothing is signed" in text
     assert deny([*arguments, "--seeds", "0:50"]) == 0
     assert "None makes the picture." in capsys.readouterr().out
     assert deny([*arguments, "--seeds", "77"]) == 10
@@ -266,5 +385,10 @@ def test_a_picture_that_is_nearly_one_is_shown(tmp_path, capsys, monkeypatch):
     pixels = toy.own_pictures(generator, latent)[0].astype(int)
     pixels[::2] += np.where(pixels[::2] < 250, 1, -1)
     image = toy.save_picture(tmp_path / "near.png", pixels.astype(np.uint8))
-    assert deny(["enumerate", str(image), "--model", "builtin", "--seeds", "0:60"]) == 0
-    assert "but seed 7 is more than 1000 times nearer than any other" in capsys.readouterr().out
+    arguments = ["enumerate", str(image), "--model", "builtin", "--seeds", "0:60"]
+    assert deny([*arguments, "--nearest", "1"]) == 11
+    text = capsys.readouterr().out
+    assert "Close: seed 7 has residual" in text
+    assert text.count("nearest  ") == 1
+    assert deny([*arguments, "--json"]) == 11
+    assert json.loads(capsys.readouterr().out)["answer"] == "close"
