@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := deniability tests $(wildcard examples benchmarks fuzz)
-BENCHMARKS ?= $(patsubst %,benchmarks/%.py,recovery roofline growth recall peers ablation)
+BENCHMARKS ?= $(patsubst %,benchmarks/%.py,recovery roofline growth enumeration recall peers ablation)
 #: One thread per process: the tests run on all cores as separate processes.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST_ARGS ?=

@@ -12,7 +12,6 @@ each counts.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,6 @@ from torch import Tensor, nn
 from workers import Workers, by_workers
 
 from deniability.crypto.digest import FileDigest
-from deniability.evidence.enumerate import enumerate_seeds
 from deniability.evidence.register import standard_kind
 from deniability.generators.base import Generator
 from deniability.imaging.handling import Handling, Observations
@@ -45,7 +43,6 @@ from deniability.inversion.jacobian import Jacobian
 from deniability.inversion.lm import LevenbergMarquardt
 from deniability.inversion.objective import Objective, composed
 from deniability.inversion.starts import Starts
-from deniability.report.case import own_picture
 from deniability.wire.generator import GeneratorSpec
 
 plt.switch_backend("agg")
@@ -204,34 +201,12 @@ def plot(points: list[Point], path: Path) -> None:
     plt.close(figure)
 
 
-def seeds_per_second(generator: Generator, count: int, rounds: int) -> dict[str, float]:
-    """Compare seeds with a picture, and run bare forward passes of as many, by turns."""
-    spec = generator.spec
-    latents = torch.randn(256, spec.dimension, generator=torch.Generator().manual_seed(0))
-    taken: dict[str, list[float]] = {"enumerated": [], "bare": []}
-    with tempfile.TemporaryDirectory() as folder:
-        image = Path(folder) / "own.png"
-        image.write_bytes(own_picture(generator, 0))
-        for _ in range(rounds):
-            begun = time.process_time()
-            done = enumerate_seeds(image, generator, range(count))
-            taken["enumerated"].append(time.process_time() - begun)
-            assert done.compared.seeds == count
-            begun = time.process_time()
-            with torch.no_grad():
-                for start in range(0, count, len(latents)):
-                    generator(latents[: count - start])
-            taken["bare"].append(time.process_time() - begun)
-    return {name: count / min(seconds) for name, seconds in taken.items()}
-
-
 def main() -> None:
     """Measure, and write tables, numbers and a plot."""
     parser = common_options(__doc__.splitlines()[0])
     parser.add_argument("--restarts", type=int, default=48)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=1 << 14)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--workers-pictures", type=int, default=512)
     options = parser.parse_args()
@@ -269,13 +244,6 @@ def main() -> None:
         f"{options.rounds} rounds.\n\n"
         + table(("generator", "batch", "steps", "bare s", "engine s", "overhead"), lines)
     )
-    rates = seeds_per_second(builtin, options.seeds, options.rounds)
-    text += (
-        f"\n\n## Enumeration\n\n{options.seeds:,} seeds of the built-in generator, generated and "
-        f"compared: {rates['enumerated']:,.0f} for each second of CPU, where bare forward passes "
-        f"make {rates['bare']:,.0f} ({rates['enumerated'] / rates['bare']:.0%}). Least of "
-        f"{options.rounds} rounds."
-    )
     measured = spread(builtin, options.workers, options.workers_pictures, options.rounds)
     if measured:
         text += (
@@ -285,7 +253,7 @@ def main() -> None:
             f"{options.rounds} rounds.\n\n{workers_table(measured)}"
         )
     data = {"points": [vars(p) | {"cost": vars(p.cost)} for p in points], "overhead": added,
-            "enumeration": rates, "workers": [vars(w) for w in measured]}  # fmt: skip
+            "workers": [vars(w) for w in measured]}  # fmt: skip
     write(options.out, "growth-cpu", text, data)
     plot(points, options.out / "growth-cpu.png")
 
