@@ -186,10 +186,11 @@ def _answer(done: Enumeration) -> str:
         more = f", and {other} other seeds to within rounding" if other > 0 else ""
         return f"Seed {nearest[0].seed} makes the picture {how}{more}."
     if done.answer == "close":
-        after = f", the next has {nearest[1].residual:.1e}" if len(nearest) > 1 else ""
+        compared_with = "the next" if len(nearest) > 1 else "the nearest of fresh outputs"
         return (
-            f"Close: seed {nearest[0].seed} has residual {nearest[0].residual:.1e}{after}. It may "
-            "be this seed, computed elsewhere or edited afterwards: run deny prove."
+            f"Close: seed {nearest[0].seed} has residual {nearest[0].residual:.1e}, "
+            f"{compared_with} {done.beside:.1e}. It may be this seed, computed elsewhere or edited "
+            "afterwards: run deny prove."
         )
     if done.answer == "incomplete":
         return "No output that could be compared makes the picture."

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from deniability.enumeration.compare import (
 )
 from deniability.errors import DeniabilityError, GeneratorError, InputError
 from deniability.evidence.cache import default_cache_folder
+from deniability.evidence.enumeration_log import SeedLog, size
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.prove import MAX_IMAGE_BYTES, Exhibit, read_exhibit, same_pixels
 from deniability.evidence.state import RunState
@@ -32,7 +32,7 @@ from deniability.generators.base import Generator
 from deniability.generators.entropy import entropy_source, latents_from_seed
 from deniability.imaging.handling import Handling
 from deniability.inversion.cost import forward_timing
-from deniability.inversion.executor import SLICE_SECONDS, Chunk, Executor, LocalExecutor
+from deniability.inversion.executor import Executor, LocalExecutor
 from deniability.inversion.memory import lanes_that_fit
 from deniability.stats.verdict import LOSSLESS_FLOOR, reached_threshold
 from deniability.wire.files import read_capped
@@ -41,8 +41,7 @@ from deniability.wire.protocol import ENGINE_VERSION, default_preset
 
 #: So many times nearer than the next, a seed is hardly near by chance.
 STANDS_OUT = 1000
-_STATE = "seeds"
-#: Own outputs by which the threshold of a JPEG's kind is found, as many as the quick preset has.
+#: Fresh outputs by which a JPEG's threshold is found, as many as the quick preset has controls.
 _OWN = 99
 
 
@@ -70,6 +69,8 @@ class Enumeration:
         labels: combined class labels that each seed was compared with.
         exact: whether the nearest output, stored as the service does, is the file pixel for pixel.
         threshold: residual at or below which an output counts as the picture, as in `prove`.
+        beside: residual of the next nearest seed; where there is none, the smallest of fresh
+            outputs.
         file: sha256 of the picture.
 
     """
@@ -80,12 +81,13 @@ class Enumeration:
     labels: int
     exact: bool
     threshold: float
+    beside: float
     file: str
 
     @property
     def complete(self) -> bool:
         """Whether no seed is left."""
-        return _size(self.seeds) == self.space
+        return size(self.seeds) == self.space
 
     @property
     def answer(self) -> Answer:
@@ -102,10 +104,10 @@ class Enumeration:
 
         Other processors, precisions and serving stacks make nearly the same picture of a seed.
         """
-        residuals = [near.residual for near in self.compared.nearest[:2]]
-        return bool(residuals) and (
-            residuals[0] <= LOSSLESS_FLOOR or residuals[-1] > STANDS_OUT * residuals[0]
-        )
+        if not self.compared.nearest:
+            return False
+        residual = self.compared.nearest[0].residual
+        return residual <= LOSSLESS_FLOOR or self.beside > STANDS_OUT * residual
 
 
 def enumerate_seeds(
@@ -158,7 +160,7 @@ def enumerate_seeds(
     handling, file = exhibit.families[0]
     threshold, nearest = _threshold(generator, handling), max(2, nearest)
     task = ComparisonTask(handling.to("cpu"), file.to("cpu"), threshold, nearest)
-    log = _Log(seeds, nearest, report)
+    log = SeedLog(seeds, CHUNK, nearest, report)
     if state is None:
         _run(generator, task, log, executor)
     else:
@@ -171,10 +173,10 @@ def enumerate_seeds(
             finally:
                 log.write()
             kept.remove()
-    if log.compared.seeds != _size(seeds):
+    if log.compared.seeds != size(seeds):
         raise DeniabilityError(
             "not every seed was compared",
-            expected=f"{_size(seeds)} seeds",
+            expected=f"{size(seeds)} seeds",
             found=f"{log.compared.seeds}",
             hint="Run it again without --resume.",
         )
@@ -187,6 +189,7 @@ def enumerate_seeds(
         labels=generator.spec.label_count,
         exact=_exact(generator, exhibit, alone),
         threshold=threshold,
+        beside=alone[1].residual if len(alone) > 1 else _beside(generator, task),
         file=exhibit.file.sha256,
     )
 
@@ -223,13 +226,11 @@ def latent_of(generator: Generator, near: Near) -> Tensor:
     return latent
 
 
-def _run(generator: Generator, task: ComparisonTask, log: _Log, executor: Executor | None) -> None:
+def _run(
+    generator: Generator, task: ComparisonTask, log: SeedLog, executor: Executor | None
+) -> None:
     log.begin()
     (executor or LocalExecutor()).run(generator, task, log.chunks(), log)
-
-
-def _size(seeds: range) -> int:
-    return seeds.stop - seeds.start  # `len` takes no more than 2^63 - 1
 
 
 def _threshold(generator: Generator, handling: Handling) -> float:
@@ -241,15 +242,25 @@ def _threshold(generator: Generator, handling: Handling) -> float:
     kind, protocol = handling.kind, default_preset(generator.spec.dimension)
     truths: list[str | None] = []
     if kind.family != "lossless":
-        for number in range(_OWN):
-            seed = sha256_hex(f"{kind.digest()} {number}".encode())
-            latent = torch.from_numpy(latents_from_seed(generator.spec, bytes.fromhex(seed)))[None]
+        for latent in _fresh(generator):
             with torch.no_grad():
                 output = generator.quantise(generator(latent.to(generator.device)))
             saved = handling.save(output.cpu().numpy())
             value = float(ComparisonTask(handling, saved, 0.0, 1).residuals(generator, latent)[0])
             truths.append(decimal_string(value) if math.isfinite(value) else None)
     return float(reached_threshold(truths, protocol, family=kind.family))
+
+
+def _fresh(generator: Generator) -> Iterator[Tensor]:
+    """Draw latents `1 x d` that have nothing to do with the range."""
+    for number in range(_OWN):
+        seed = bytes.fromhex(sha256_hex(f"deniability enumerate {number}".encode()))
+        yield torch.from_numpy(latents_from_seed(generator.spec, seed))[None]
+
+
+def _beside(generator: Generator, task: ComparisonTask) -> float:
+    found = (float(task.residuals(generator, latent)[0]) for latent in _fresh(generator))
+    return min(filter(math.isfinite, found), default=math.inf)
 
 
 def _alone(generator: Generator, task: ComparisonTask, near: Near) -> Near:
@@ -274,92 +285,3 @@ def _identity(exhibit: Exhibit, generator: Generator, seeds: range, task: Compar
 
 def _exact(generator: Generator, exhibit: Exhibit, nearest: Sequence[Near]) -> bool:
     return bool(nearest) and same_pixels(generator, exhibit, latent_of(generator, nearest[0]))
-
-
-class _Log:
-    """Which chunks are done and what they came to; in constant memory, and on disk now and then."""
-
-    def __init__(self, seeds: range, nearest: int, report: Progress) -> None:
-        self._seeds, self._nearest, self._report = seeds, nearest, report
-        self._count = -(-_size(seeds) // CHUNK)
-        self._first = 0  # all chunks before it are done
-        self._beyond: set[int] = set()  # and these
-        self._partial: dict[int, Compared] = {}
-        self._written = time.monotonic()
-        self.compared = Compared()
-        self.kept: RunState | None = None
-
-    def begin(self) -> None:
-        """Say how much there is to do."""
-        self._report.phase("generating and comparing seeds", _size(self._seeds))
-        self.tick()
-
-    def chunks(self) -> Iterator[Chunk[range, Compared]]:
-        """Make what is left, each when it is asked for."""
-        for number in range(self._first, self._count):
-            if self.wanted(number):
-                work = self._seeds[number * CHUNK : (number + 1) * CHUNK]
-                yield Chunk(number, work, self._partial.get(number))
-
-    def wanted(self, number: int) -> bool:
-        """Tell whether a chunk is not done yet."""
-        return number >= self._first and number not in self._beyond
-
-    def found(self, number: int, results: Sequence[Compared]) -> None:
-        """Take what a chunk has come to."""
-        for result in results:
-            if self.wanted(number):
-                self.compared = self.compared.joined(result, self._nearest)
-                self._beyond.add(number)
-                self._partial.pop(number, None)
-        while self._first in self._beyond:
-            self._beyond.remove(self._first)
-            self._first += 1
-
-    def partial(self, number: int, partial: Compared | None) -> None:
-        """Keep how far a chunk is."""
-        if partial is not None and self.wanted(number):
-            self._partial[number] = partial
-        if time.monotonic() - self._written >= SLICE_SECONDS:
-            self.write()
-
-    def tick(self) -> None:
-        """Show how far it is."""
-        done = self.compared.seeds + sum(part.seeds for part in self._partial.values())
-        found = [near for part in (self.compared, *self._partial.values()) for near in part.nearest]
-        self._report.advance(done, best=min(found).residual if found else None)
-
-    def write(self) -> None:
-        """Keep everything on disk, if there is somewhere to keep it."""
-        self._written = time.monotonic()
-        if self.kept is not None and (self.compared.seeds or self._partial):
-            about = {
-                "first": self._first,
-                "beyond": sorted(self._beyond),
-                "compared": asdict(self.compared),
-                "partial": {str(number): asdict(part) for number, part in self._partial.items()},
-            }
-            self.kept.save(_STATE, {}, about)
-
-    def read(self) -> None:
-        """Go on from what is on disk.
-
-        Raises:
-            InputError: it is damaged.
-
-        """
-        assert self.kept is not None  # noqa: S101 - only called where there is a folder
-        if (stored := self.kept.tensors(_STATE)) is None:
-            return
-        try:
-            about = stored[1]
-            self._first, self._beyond = int(about["first"]), set(map(int, about["beyond"]))
-            self.compared = _compared(about["compared"])
-            self._partial = {int(n): _compared(part) for n, part in about["partial"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self.kept.damaged(_STATE) from error
-
-
-def _compared(stored: Any) -> Compared:
-    nearest = tuple(Near(**near) for near in stored["nearest"])
-    return replace(Compared(**{**stored, "nearest": ()}), nearest=nearest)

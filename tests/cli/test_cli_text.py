@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 import time
 
@@ -132,6 +133,21 @@ def test_a_terminal_gets_a_bar_with_what_is_done_and_the_best_residual(monkeypat
     assert "best residual 1.5e-06" in written
     assert "searching \\x1b[31m[bold]" in written
     assert "a note [red]with\\u202e brackets" in written
+
+
+def test_a_bar_of_much_shows_its_rate(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with reporting(Output()) as progress:
+        progress.phase("comparing", 10**6)
+        for done in range(0, 6000, 1000):
+            progress.advance(done)
+            time.sleep(0.1)
+    rates = [int(rate.replace(",", "")) for rate in re.findall(r"([0-9,]+)/s", terminal.getvalue())]
+    assert rates
+    assert 0 < rates[-1] <= 11_000
 
 
 def test_elsewhere_one_plain_line_for_each_phase(capsys):

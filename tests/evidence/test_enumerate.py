@@ -22,6 +22,7 @@ from deniability.enumeration import compare
 from deniability.enumeration.compare import Compared, ComparisonTask, Near, seed_space
 from deniability.errors import DeniabilityError, GeneratorError, ImageError, InputError
 from deniability.evidence import enumerate as driver
+from deniability.evidence import enumeration_log
 from deniability.evidence.enumerate import Answer, enumerate_seeds, latent_of
 from deniability.generators.entropy import entropy_source
 from deniability.generators.load import load_generator
@@ -37,8 +38,7 @@ def generator():
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of seven seeds, in batches of three."""
-    for module in (compare, driver):
-        monkeypatch.setattr(module, "CHUNK", 7, raising=False)
+    monkeypatch.setattr(driver, "CHUNK", 7)
     monkeypatch.setattr(compare, "lanes_that_fit", lambda _: 3)
 
 
@@ -115,8 +115,7 @@ def test_batches_and_chunks_do_not_matter(generator, tmp_path, monkeypatch, qual
     image = toy.save_picture(tmp_path / name, toy.own_pictures(generator, latent)[0], **options)
     whole = enumerate_seeds(image, generator, range(10, 200))
     for rows, chunk in ((1, 64), (7, 11), (190, 190)):
-        for module in (compare, driver):
-            monkeypatch.setattr(module, "CHUNK", chunk)
+        monkeypatch.setattr(driver, "CHUNK", chunk)
         monkeypatch.setattr(compare, "lanes_that_fit", lambda _, rows=rows: rows)
         assert enumerate_seeds(image, generator, range(10, 200)) == whole
 
@@ -223,7 +222,7 @@ class Slow(toy.Smooth):
 
 def child(image, state):
     """Enumerate in a process of its own, writing all the time."""
-    driver.SLICE_SECONDS, compare.CHUNK, driver.CHUNK = 0.0, 7, 7
+    enumeration_log.SLICE_SECONDS, driver.CHUNK = 0.0, 7
     compare.lanes_that_fit = lambda _: 3
 
     class Telling(toy.Notes):
@@ -390,5 +389,9 @@ def test_a_picture_that_is_nearly_one_is_shown(tmp_path, capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "Close: seed 7 has residual" in text
     assert text.count("nearest  ") == 1
+    assert deny([*arguments[:-1], "7"]) == 11
+    assert "the nearest of fresh outputs" in capsys.readouterr().out
+    assert deny([*arguments[:-1], "8"]) == 0
+    capsys.readouterr()
     assert deny([*arguments, "--json"]) == 11
     assert json.loads(capsys.readouterr().out)["answer"] == "close"
