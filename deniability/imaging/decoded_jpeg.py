@@ -24,8 +24,8 @@ _SMALLEST_STEP = 2.0  # finer steps are smeared away by the rounding of pixels
 
 
 @lru_cache(maxsize=256)
-def _steps(quality: int, *, colour: bool) -> Tensor:
-    """Quantiser steps of a block's coefficients, components in order: `c x 64` float64."""
+def ijg_steps(quality: int, *, colour: bool) -> Tensor:
+    """Return the quantiser steps of a block's coefficients, in order of components: `c x 64`."""
     luma, chroma = ijg_tables(quality)
     tables = [luma, chroma, chroma] if colour else [luma]
     return torch.tensor(tables, dtype=torch.float64)
@@ -68,7 +68,7 @@ class DecodedJpegHandling(EditedHandling):
         values = self.operator(observations.pixels.to(self.device)).cpu().double() * STEPS
         components = 3 if self._colour else 1
         blocks = values.reshape(len(values), components, -1, 64)
-        steps = torch.stack([_steps(q, colour=self._colour) for q in self._estimated(blocks)])
+        steps = torch.stack([ijg_steps(q, colour=self._colour) for q in self._estimated(blocks)])
         steps = steps[:, :, None, :]
         whole = (blocks / steps).round() * steps
         # Where the decoder clipped, or where steps are finer than the rounding of the pixels, the
@@ -94,7 +94,7 @@ class DecodedJpegHandling(EditedHandling):
         luma = blocks[:, 0]
         scores = []
         for quality in self._qualities:
-            steps = _steps(quality, colour=False)[0]
+            steps = ijg_steps(quality, colour=False)[0]
             judged = (luma.abs() > steps / 2) & (steps >= _SMALLEST_STEP)
             judged[..., 0] = False  # the mean of a block can lie on any grid by accident
             phases = torch.where(judged, torch.cos(2 * torch.pi * luma / steps), 0.0)

@@ -24,7 +24,8 @@ from deniability.imaging.jpeg_operator import (
     stored_size,
 )
 from deniability.imaging.jpeg_read import Coefficients, read_own, read_untrusted
-from deniability.imaging.jpeg_variants import NAME, encode_variant
+from deniability.imaging.jpeg_trellis import trellis
+from deniability.imaging.jpeg_variants import NAME, encode_variant, with_coefficients
 from deniability.wire.observation import ObservationKind
 
 #: Pillow's names for chroma subsampling.
@@ -77,7 +78,7 @@ class JpegHandling(Handling):
     def observations(self, stored: list[Coefficients], shown: list[Pixels]) -> Observations:
         """Observations of files with these coefficients (m each) and H x W x C pixels."""
         kind = self.kind
-        quantisers = self._quantisers()
+        quantisers = self.quantisers()
         integers = torch.from_numpy(
             np.stack(stored) if stored else np.zeros((0, len(quantisers)), np.int16)
         ).double()
@@ -99,7 +100,23 @@ class JpegHandling(Handling):
             pixels=pixels.contiguous(),
         )
 
-    def _quantisers(self) -> Tensor:
+    def save_by_trellis(self, pictures: Pixels) -> Observations:
+        """Encode own outputs like `save`, but with coefficients chosen by rate and distortion."""
+        self._check(pictures)
+        values = coefficients(
+            torch.from_numpy(np.array(pictures)).double() / 255, self.kind, dct_matrix().double()
+        )
+        shapes, done = block_shapes(self.kind), []
+        steps = self.quantisers().numpy()
+        parts = values.split([64 * rows * columns for rows, columns in shapes], dim=1)  # type: ignore[no-untyped-call]
+        for part, start in zip(parts, np.cumsum([0, *(p.shape[1] for p in parts)]), strict=False):
+            blocks = part.reshape(-1, 64).numpy() * STEPS
+            chosen = trellis(blocks, steps[start : start + 64], chroma=start > 0)
+            done.append(chosen.reshape(len(pictures), -1))
+        files = [self._encode(picture) for picture in self._as_stored(pictures)]
+        return self._read_back(with_coefficients(files, np.concatenate(done, axis=1)))
+
+    def quantisers(self) -> Tensor:
         """Length m float64: the quantiser step of each coefficient, in pixel steps."""
         kind = self.kind
         tables = (kind.luma_table, kind.chroma_table, kind.chroma_table)

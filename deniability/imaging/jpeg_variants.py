@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from deniability.errors import ImageError
 from deniability.imaging.handling import Pixels
@@ -58,11 +60,43 @@ def encode_variant(
                 )
                 files.append(path.read_bytes())
         except (OSError, RuntimeError) as error:
-            raise ImageError(
-                "own outputs could not be saved by another JPEG encoder",
-                found=type(error).__name__,
-                hint="Check the space in the folder for temporary files and reinstall jpeglib.",
-            ) from error
+            raise _not_saved(error) from error
         finally:
             jpeglib.version.set(_READER)
     return files
+
+
+def with_coefficients(files: Sequence[bytes], chosen: npt.NDArray[np.int64]) -> list[bytes]:
+    """Write own JPEG files again with other coefficients.
+
+    Args:
+        files: N files of one kind.
+        chosen: N x m, components in order, blocks row-major, 64 natural-order frequencies each.
+
+    """
+    import jpeglib  # noqa: PLC0415 - only when a JPEG is examined
+
+    written = []
+    try:
+        with LOCK, tempfile.TemporaryDirectory(prefix="deniability-") as folder:
+            path = Path(folder) / "chosen.jpg"
+            for data, row in zip(files, chosen, strict=True):
+                path.write_bytes(data)
+                image = jpeglib.read_dct(str(path))
+                start = 0
+                for plane in (image.Y, image.Cb, image.Cr)[: image.num_components]:
+                    plane[...] = row[start : start + plane.size].reshape(plane.shape)
+                    start += plane.size
+                image.write_dct(str(path))
+                written.append(path.read_bytes())
+    except (OSError, RuntimeError) as error:
+        raise _not_saved(error) from error
+    return written
+
+
+def _not_saved(error: Exception) -> ImageError:
+    return ImageError(
+        "own outputs could not be saved by another JPEG encoder",
+        found=type(error).__name__,
+        hint="Check the space in the folder for temporary files and reinstall jpeglib.",
+    )

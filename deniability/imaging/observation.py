@@ -13,12 +13,14 @@ from deniability.imaging.decode import Picture
 from deniability.imaging.decoded_jpeg import DecodedJpegHandling
 from deniability.imaging.edited import EditedHandling
 from deniability.imaging.edits import build_edit
-from deniability.imaging.edits.codecs import JpegEdit
+from deniability.imaging.edits.codecs import JpegEdit, Trellis
 from deniability.imaging.handling import Handling, Observations
 from deniability.imaging.jpeg import JpegHandling, observe_jpeg
 from deniability.imaging.jpeg_traces import CAUTION, jpeg_quality_before
 from deniability.imaging.lossless import LosslessHandling
 from deniability.imaging.residual import cell_residual, mean_squared
+from deniability.imaging.trellis_jpeg import TrellisJpegHandling
+from deniability.imaging.twice_jpeg import TwiceJpegHandling
 from deniability.wire.edits import HandlingName
 from deniability.wire.families import kinds_of
 from deniability.wire.observation import ObservationKind
@@ -63,6 +65,11 @@ def build_handling(kind: ObservationKind, *, device: torch.device | str = "cpu")
     if edit is None:
         return family(kind, device=device)
     stored = family(kind.stored, device=device)
+    if isinstance(stored, JpegHandling):
+        if isinstance(edit, JpegEdit) and edit.twice and min(kind.file_size) >= 8:
+            return TwiceJpegHandling(kind, edit, stored)
+        if isinstance(edit, Trellis):
+            return TrellisJpegHandling(kind, edit, stored)
     if isinstance(edit, JpegEdit) and kind.family == "lossless" and min(kind.file_size) >= 8:
         return DecodedJpegHandling(kind, edit, stored)
     return EditedHandling(kind, edit, stored)

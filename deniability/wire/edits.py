@@ -6,6 +6,7 @@ file. A parameter's bin belongs to the name; another bin is another family. They
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -54,8 +55,21 @@ EditName = Literal[
     "resized-lanczos",
     "cut-out",
     "framed",
+    # of a file that is a JPEG itself: compressed twice, on one grid, or by another encoder
+    "jpeg-twice-444-30-49",
+    "jpeg-twice-444-50-69",
+    "jpeg-twice-444-70-84",
+    "jpeg-twice-444-85-95",
+    "jpeg-twice-420-30-49",
+    "jpeg-twice-420-50-69",
+    "jpeg-twice-420-70-84",
+    "jpeg-twice-420-85-95",
+    "jpeg-twice-other-encoder",
+    "jpeg-trellis",
 ]
 EDITS: tuple[EditName, ...] = get_args(EditName)
+#: Those of the first version of the handled presets, which never change.
+EDITS_V1: tuple[EditName, ...] = EDITS[:37]
 #: What a user can narrow a search to: outputs as they are, or one of the edits.
 HandlingName = Literal["unedited"] | EditName
 
@@ -98,6 +112,16 @@ WORDS: dict[EditName, str] = {
     "resized-lanczos": "resized to this file's size (Lanczos)",
     "cut-out": "cut to this file's size",
     "framed": "framed to this file's size",
+    "jpeg-twice-444-30-49": "saved as JPEG before (4:4:4, quality 30 to 49)",
+    "jpeg-twice-444-50-69": "saved as JPEG before (4:4:4, quality 50 to 69)",
+    "jpeg-twice-444-70-84": "saved as JPEG before (4:4:4, quality 70 to 84)",
+    "jpeg-twice-444-85-95": "saved as JPEG before (4:4:4, quality 85 to 95)",
+    "jpeg-twice-420-30-49": "saved as JPEG before (4:2:0, quality 30 to 49)",
+    "jpeg-twice-420-50-69": "saved as JPEG before (4:2:0, quality 50 to 69)",
+    "jpeg-twice-420-70-84": "saved as JPEG before (4:2:0, quality 70 to 84)",
+    "jpeg-twice-420-85-95": "saved as JPEG before (4:2:0, quality 85 to 95)",
+    "jpeg-twice-other-encoder": "saved as JPEG before by another encoder (quality 30 to 95)",
+    "jpeg-trellis": "quantised by rate and distortion (as mozjpeg's trellis)",
 }
 
 #: What a picture of another size can have been through; all the others keep the size.
@@ -108,7 +132,25 @@ RESIZING: tuple[EditName, ...] = (
     "resized-lanczos",
 )
 #: A gray picture has no chroma that could be changed or subsampled.
-_OF_COLOUR = {"colour", "palette", *(name for name in EDITS if name.startswith("jpeg-420"))}
+_OF_COLOUR = {
+    "colour",
+    "palette",
+    *(name for name in EDITS if name.startswith(("jpeg-420", "jpeg-twice-420"))),
+}
+#: Of a JPEG file both compressions are known, or estimated: such a family takes the place of the
+#: one that knows the last only, where a preset has both.
+TWICE: dict[EditName, EditName] = {
+    "jpeg-444-30-49": "jpeg-twice-444-30-49",
+    "jpeg-444-50-69": "jpeg-twice-444-50-69",
+    "jpeg-444-70-84": "jpeg-twice-444-70-84",
+    "jpeg-444-85-95": "jpeg-twice-444-85-95",
+    "jpeg-420-30-49": "jpeg-twice-420-30-49",
+    "jpeg-420-50-69": "jpeg-twice-420-50-69",
+    "jpeg-420-70-84": "jpeg-twice-420-70-84",
+    "jpeg-420-85-95": "jpeg-twice-420-85-95",
+    "jpeg-other-encoder": "jpeg-twice-other-encoder",
+}
+_OF_JPEG: frozenset[EditName] = frozenset({*TWICE.values(), "jpeg-trellis"})
 #: What they leave of a smaller picture is too little.
 _MOVING: frozenset[EditName] = frozenset(
     {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
@@ -121,7 +163,14 @@ def changes_size(name: EditName) -> bool:
     return name in _OTHER_SIZE
 
 
-def applies(name: EditName, *, model: tuple[int, int], file: tuple[int, int], colour: bool) -> bool:
+def applies(
+    name: EditName,
+    *,
+    model: tuple[int, int],
+    file: tuple[int, int],
+    colour: bool,
+    family: Literal["lossless", "jpeg"] = "lossless",
+) -> bool:
     """Tell whether a file can be an output that was handled so.
 
     At most a fifth of each side is cut off, and a quarter added to it as a frame. A picture of a
@@ -133,9 +182,10 @@ def applies(name: EditName, *, model: tuple[int, int], file: tuple[int, int], co
         model: height and width of the model's outputs.
         file: height and width of the file as displayed.
         colour: whether the model's outputs have three channels.
+        family: of the file as stored.
 
     """
-    if not colour and name in _OF_COLOUR:
+    if (not colour and name in _OF_COLOUR) or (family == "lossless" and name in _OF_JPEG):
         return False
     if not changes_size(name):
         return model == file and (name not in _MOVING or min(model) >= 16)
@@ -143,3 +193,29 @@ def applies(name: EditName, *, model: tuple[int, int], file: tuple[int, int], co
     least = {"cut-out": Fraction(4, 5), "framed": Fraction(1)}.get(name, Fraction(1, 4))
     most = {"cut-out": Fraction(1), "framed": Fraction(5, 4)}.get(name, Fraction(4))
     return model != file and all(least <= share <= most for share in shares)
+
+
+def edits_that_apply(
+    edits: Sequence[EditName],
+    *,
+    model: tuple[int, int],
+    file: tuple[int, int],
+    colour: bool,
+    family: Literal["lossless", "jpeg"],
+) -> tuple[EditName, ...]:
+    """Return which of a preset's edits a file can have been through, in order.
+
+    Args:
+        edits: of the preset.
+        model: height and width of the model's outputs.
+        file: height and width of the file as displayed.
+        colour: whether the model's outputs have three channels.
+        family: of the file as stored.
+
+    """
+    found = [
+        name
+        for name in edits
+        if applies(name, model=model, file=file, colour=colour, family=family)
+    ]
+    return tuple(name for name in found if TWICE.get(name) not in found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deniability.wire.edits import EditName, HandlingName, applies
+from deniability.wire.edits import EditName, HandlingName, edits_that_apply
 from deniability.wire.exclusion import HandledSearch
 from deniability.wire.observation import ObservationKind
 from deniability.wire.protocol import Protocol
@@ -34,11 +34,13 @@ def kinds_of(
     """
     model = (height, width)
     colour = stored.model_channels == 3
-    edits = [
-        name
-        for name in protocol.edits or ()
-        if applies(name, model=model, file=stored.file_size, colour=colour)
-    ]
+    edits = edits_that_apply(
+        protocol.edits or (),
+        model=model,
+        file=stored.file_size,
+        colour=colour,
+        family=stored.family,
+    )
     unedited: list[EditName | None] = [None] if stored.file_size == model else []
     return tuple(
         stored.edited(name, height=height, width=width)

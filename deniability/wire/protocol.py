@@ -14,7 +14,7 @@ from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
 from deniability.errors import InputError
 from deniability.wire.base import DecimalString, PlainDecimal, Text, WireModel
-from deniability.wire.edits import EDITS, EditName
+from deniability.wire.edits import EDITS, EDITS_V1, EditName
 
 #: Version of the search procedure. Controls made by another one are not comparable.
 ENGINE_VERSION = "1"
@@ -164,15 +164,15 @@ def _two_stages(second: Protocol) -> Protocol:
     )
 
 
-def _handled(pristine: Protocol) -> Protocol:
-    """Return the preset of the same size that searches every family of handling as well.
+def _handled(pristine: Protocol, version: str, edits: tuple[EditName, ...]) -> Protocol:
+    """Return the preset of the same size that searches families of handling as well.
 
     The accused gets twice the restarts of a control: that can only make `excluded` harder.
     """
     return pristine.model_copy(
         update={
-            "name": pristine.name.replace("pristine", "handled").removesuffix("v2") + "v1",
-            "edits": EDITS,
+            "name": pristine.name.replace("pristine", "handled").removesuffix("v2") + version,
+            "edits": edits,
             "accused_restarts": 2 * pristine.restarts,
         }
     )
@@ -199,7 +199,8 @@ PRESETS: dict[str, Protocol] = {
         *map(_matrix_free, _FIRST),
         *(_two_stages(_matrix_free(first)) for first in _FIRST),
         # A bundle of 2,999 controls in each of so many families would be larger than can be read.
-        *(_handled(_matrix_free(first)) for first in _FIRST[:2]),
+        *(_handled(_matrix_free(first), "v1", EDITS_V1) for first in _FIRST[:2]),
+        *(_handled(_matrix_free(first), "v2", EDITS) for first in _FIRST[:2]),
     )
 }
 

@@ -39,9 +39,16 @@ class _Compressed(Edit):
 
 
 class JpegEdit(_Compressed):
-    """By libjpeg-turbo, which Pillow uses."""
+    """By libjpeg-turbo, which Pillow uses.
+
+    Attributes:
+        subsampling: of chroma, "4:4:4" or "4:2:0".
+        twice: whether the file is a JPEG as well, and both compressions are looked for in it.
+
+    """
 
     subsampling: ClassVar[str]
+    twice: ClassVar[bool] = False
 
     def _encode(self, picture: Picture8, quality: int) -> bytes:
         target = io.BytesIO()
@@ -66,6 +73,21 @@ class OtherJpeg(JpegEdit):
         return file
 
 
+class OtherJpegTwice(OtherJpeg):
+    """The same in front of another JPEG."""
+
+    twice = True
+
+
+class Trellis(Edit):
+    """Nothing before it is stored: the difference is in how the file is encoded."""
+
+    def apply(self, picture: Picture8, parameters: Float64Array, seed: bytes) -> Picture8:
+        """Leave it alone."""
+        del parameters, seed
+        return picture
+
+
 class _WebP(_Compressed):
     """By libwebp's lossy coder."""
 
@@ -75,9 +97,9 @@ class _WebP(_Compressed):
         return target.getvalue()
 
 
-def jpeg(subsampling: str, lowest: int, highest: int) -> type[Edit]:
+def jpeg(subsampling: str, lowest: int, highest: int, *, twice: bool = False) -> type[Edit]:
     """Return the family of JPEG with this subsampling ("4:4:4" or "4:2:0") and qualities."""
-    bounds = {"lowest": lowest, "highest": highest, "subsampling": subsampling}
+    bounds = {"lowest": lowest, "highest": highest, "subsampling": subsampling, "twice": twice}
     return type("Jpeg", (JpegEdit,), bounds)
 
 

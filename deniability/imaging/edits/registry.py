@@ -61,6 +61,16 @@ _CLASSES: dict[EditName, type[Edit]] = {
     "resized-lanczos": scale.resized("lanczos"),
     "cut-out": warp.CutOut,
     "framed": warp.Framed,
+    "jpeg-twice-444-30-49": codecs.jpeg("4:4:4", 30, 49, twice=True),
+    "jpeg-twice-444-50-69": codecs.jpeg("4:4:4", 50, 69, twice=True),
+    "jpeg-twice-444-70-84": codecs.jpeg("4:4:4", 70, 84, twice=True),
+    "jpeg-twice-444-85-95": codecs.jpeg("4:4:4", 85, 95, twice=True),
+    "jpeg-twice-420-30-49": codecs.jpeg("4:2:0", 30, 49, twice=True),
+    "jpeg-twice-420-50-69": codecs.jpeg("4:2:0", 50, 69, twice=True),
+    "jpeg-twice-420-70-84": codecs.jpeg("4:2:0", 70, 84, twice=True),
+    "jpeg-twice-420-85-95": codecs.jpeg("4:2:0", 85, 95, twice=True),
+    "jpeg-twice-other-encoder": codecs.OtherJpegTwice,
+    "jpeg-trellis": codecs.Trellis,
 }
 
 
