@@ -51,6 +51,8 @@ PRESETS = {
     "pristine-strict-v3": "3128fb219b0d660e8085ad97e109f3ee98a8940e159548116c9d45f25b2b98e7",
     "handled-quick-v1": "1183622cb5d67f2c27f28f60c3b2a40c9e9ff134e9801e227380b8eb871188e1",
     "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
+    "handled-quick-v2": "7a684a3d411abd6314c978c650f76cce93f59de92a98b4e68764f13e6eeb11e5",
+    "handled-standard-v2": "fb7ba9b3b9dec66a17bab4648cecc40d9bb3d0ead4bd04baa9a05cd40da1c554",
 }
 #: "Families of handling": the edits, in words.
 EDITS = {
@@ -91,6 +93,16 @@ EDITS = {
     "resized-lanczos": "resized to this file's size (Lanczos)",
     "cut-out": "cut to this file's size",
     "framed": "framed to this file's size",
+    "jpeg-twice-444-30-49": "already a JPEG (4:4:4, quality 30 to 49)",
+    "jpeg-twice-444-50-69": "already a JPEG (4:4:4, quality 50 to 69)",
+    "jpeg-twice-444-70-84": "already a JPEG (4:4:4, quality 70 to 84)",
+    "jpeg-twice-444-85-95": "already a JPEG (4:4:4, quality 85 to 95)",
+    "jpeg-twice-420-30-49": "already a JPEG (4:2:0, quality 30 to 49)",
+    "jpeg-twice-420-50-69": "already a JPEG (4:2:0, quality 50 to 69)",
+    "jpeg-twice-420-70-84": "already a JPEG (4:2:0, quality 70 to 84)",
+    "jpeg-twice-420-85-95": "already a JPEG (4:2:0, quality 85 to 95)",
+    "jpeg-twice-other-encoder": "already a JPEG of another encoder (quality 30 to 95)",
+    "jpeg-trellis": "quantised by a trellis as mozjpeg's",
 }
 MOVING = {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
 RESIZED = {"resized-nearest", "resized-bilinear", "resized-bicubic", "resized-lanczos"}
@@ -703,7 +715,9 @@ def applies(name: str, predicate: dict[str, Any]) -> bool:
     generator, kind = predicate["generator"], predicate["accused"]["kind"]
     model, file = (generator["height"], generator["width"]), file_size(kind)
     gray = kind["modelChannels"] == 1
-    if gray and (name in {"colour", "palette"} or name.startswith("jpeg-420")):
+    if gray and (name in {"colour", "palette"} or name.startswith(("jpeg-420", "jpeg-twice-420"))):
+        return False
+    if name.startswith(("jpeg-twice-", "jpeg-trellis")) and kind["family"] != "jpeg":
         return False
     if name not in OTHER_SIZE:
         large = name not in MOVING or min(model) >= 16
@@ -731,8 +745,11 @@ def expected_kinds(predicate: dict[str, Any]) -> list[dict[str, Any]]:
     other = (height, width) != (generator["height"], generator["width"])
     size = {"fileHeight": height, "fileWidth": width} if other else {}
     found = [] if other else [("unedited", bare)]
+    having = [name for name in edits or [] if applies(name, predicate)]
     found += [
-        (name, bare | size | {"edit": name}) for name in edits or [] if applies(name, predicate)
+        (name, bare | size | {"edit": name})
+        for name in having
+        if not name.startswith("jpeg-") or name.replace("jpeg-", "jpeg-twice-", 1) not in having
     ]
     kinds = [made for name, made in found if only is None or name in only]
     require(bool(kinds), "commitment", "the file is of no family of the protocol")

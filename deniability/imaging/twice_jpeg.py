@@ -12,6 +12,7 @@ Where several are about as likely, the box holds the hulls of all of them.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,7 +112,7 @@ class TwiceJpegHandling(EditedHandling):
 
         """
         heights = multiples.abs()
-        values = heights.unique()  # sorted: what there is to be judged
+        values = torch.from_numpy(np.unique(heights.numpy()))
         counts = torch.stack([(heights == value).sum(dim=1) for value in values], dim=2).double()
         scores = []
         for quality in self._qualities:

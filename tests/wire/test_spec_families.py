@@ -9,7 +9,15 @@ from test_spec import KINDS, TEXT, block, section
 
 from deniability.stats.sentence import finding_sentence, scope_lines
 from deniability.stats.verdict import LOSSLESS_FLOOR, reached_threshold
-from deniability.wire.edits import EDITS, WORDS, applies, changes_size
+from deniability.wire.edits import (
+    EDITS,
+    EDITS_V1,
+    TWICE,
+    WORDS,
+    applies,
+    changes_size,
+    edits_that_apply,
+)
 from deniability.wire.numbers import decimal_string_up
 from deniability.wire.protocol import PRESETS
 from deniability.wire.roles import searched_as
@@ -44,14 +52,20 @@ def test_the_edits_and_their_words():
 
 def test_which_presets_have_edits():
     assert "Under a preset without `edits`,\nbundles with `handled`, `narrowed`" in TEXT
-    assert "all of section 21 in the order of its\ntable, and `accusedRestarts`, twice" in TEXT
+    words = " ".join(TEXT.split())
+    assert (
+        "in the order of its table: in `handled-…-v1` the first 37, in `handled-…-v2` all" in words
+    )
+    assert "`accusedRestarts`, twice `restarts`" in words
+    assert len(EDITS_V1) == 37
     for name, preset in PRESETS.items():
         if name.startswith("pristine"):
             assert preset.edits is None
             assert preset.accused_restarts is None
         elif name.startswith("handled"):
             plain = PRESETS[name.replace("handled", "pristine").replace("v1", "v2")]
-            changed = {"name": name, "edits": EDITS, "accused_restarts": 2 * plain.restarts}
+            edits = EDITS_V1 if name.endswith("v1") else EDITS
+            changed = {"name": name, "edits": edits, "accused_restarts": 2 * plain.restarts}
             assert preset == plain.model_copy(update=changed)
 
 
@@ -72,9 +86,10 @@ SIDES = [
 ]
 
 
+@pytest.mark.parametrize("family", ["lossless", "jpeg"])
 @pytest.mark.parametrize("colour", [True, False])
 @pytest.mark.parametrize(("model", "file"), list(itertools.product(SIDES, SIDES)))
-def test_which_files_an_edit_applies_to(model, file, colour):
+def test_which_files_an_edit_applies_to(model, file, colour, family):
     rows = table(section("Which families a file has"))
     shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
     bounds = {"cut-out": (Fraction(4, 5), 1), "framed": (1, Fraction(5, 4))}
@@ -86,9 +101,62 @@ def test_which_files_an_edit_applies_to(model, file, colour):
                 holds = file != model and all(low <= share <= high for share in shares)
             else:
                 holds = file == model and ("16 pixels" not in row[1] or min(model) >= 16)
-            of_colour = name in {"colour", "palette"} or name.startswith("jpeg-420")
+            of_colour = name in {"colour", "palette"} or name.startswith(
+                ("jpeg-420", "jpeg-twice-420")
+            )
             holds = holds and (colour or not of_colour)
-            assert applies(name, model=model, file=file, colour=colour) == holds, name
+            holds = holds and (family == "jpeg" or "of a jpeg kind" not in row[1])
+            found = applies(name, model=model, file=file, colour=colour, family=family)
+            assert found == holds, name
+
+
+def test_what_takes_the_place_of_what():
+    words = " ".join(section("Which families a file has").split())
+    assert "`jpeg-twice-…` takes the place of `jpeg-…` with the same ending" in words
+    assert {old.replace("jpeg-", "jpeg-twice-"): old for old in TWICE} == {
+        new: old for old, new in TWICE.items()
+    }
+    assert set(TWICE.values()) == {name for name in EDITS if name.startswith("jpeg-twice-")}
+    size = {"model": (32, 32), "file": (32, 32)}
+    for edits in (EDITS, EDITS_V1):
+        lossless = edits_that_apply(edits, **size, colour=True, family="lossless")
+        assert not {*TWICE.values(), "jpeg-trellis"} & set(lossless)
+        assert set(TWICE) < set(lossless)
+    jpeg = edits_that_apply(EDITS, **size, colour=True, family="jpeg")
+    assert set(TWICE.values()) < set(jpeg)
+    assert not set(TWICE) & set(jpeg)
+    assert "jpeg-trellis" in jpeg
+    # Under the first presets nothing changed.
+    first = edits_that_apply(EDITS_V1, **size, colour=True, family="jpeg")
+    assert first == edits_that_apply(EDITS_V1, **size, colour=True, family="lossless")
+    # Where a preset, or a model of one channel, has but one of the two.
+    alone = ("jpeg-444-30-49", "jpeg-twice-420-30-49")
+    assert edits_that_apply(alone, **size, colour=True, family="jpeg") == alone
+    assert edits_that_apply(alone, **size, colour=False, family="jpeg") == alone[:1]
+
+
+def test_the_numbers_of_two_compressions():
+    pytest.importorskip("torch")
+    from deniability.imaging import jpeg_trellis, twice_jpeg
+
+    words = " ".join(section("How outputs are handled").split())
+    words = words.replace("\N{GREEK SMALL LETTER SIGMA}", "sd")
+    gray, colour = twice_jpeg._DEVIATION[1], twice_jpeg._DEVIATION[3]
+    assert f"sd is {gray} steps for a model of one channel, else {colour}" in words
+    assert twice_jpeg._WIDTHS == 3
+    assert "A − 3sd ≤ ip and jp ≤ B + 3sd" in words
+    assert f"at most {twice_jpeg._BEHIND:.0f} below the largest" in words
+    assert f"{twice_jpeg._OUTLIERS} F(A, B) + {1 - twice_jpeg._OUTLIERS} Σᵢ" in words
+    assert twice_jpeg._LEAST == 1e-300
+    assert "log max(10⁻³⁰⁰, " in words
+    assert twice_jpeg._REACH == 4
+    assert "i ≥ (A − 4sd)/p" in words
+    spreads = [2 ** (n / 3) for n in range(-3, 28)]
+    assert twice_jpeg._SPREADS.tolist() == pytest.approx(spreads)
+    assert "s = 2^(n/3) for n = −3 … 27" in words
+    assert jpeg_trellis._WEIGHT == 2**14.75
+    assert jpeg_trellis._DAMPING == 2**10.5
+    assert "2^14.75/(2^10.5 + the mean of c²" in words
 
 
 def test_every_edit_has_a_row_of_what_is_done():
@@ -164,7 +232,9 @@ def test_the_words(family):
 @pytest.mark.parametrize("family", ["lossless", "jpeg"])
 def test_every_sentence_fits_into_its_field(family):
     """With all edits of a file of the model's size, which are the most that a file can have."""
-    edits = tuple(name for name in EDITS if not changes_size(name))
+    size = {"model": (32, 32), "file": (32, 32)}
+    edits = edits_that_apply(EDITS, **size, colour=True, family=family)
+    assert not any(map(changes_size, edits))
     given = {"model_digest": "d" * 64, "protocol": QUICK, "pixel_for_pixel": False}
     for verdict in ("excluded", "inconclusive", "reached"):
         sentence = finding_sentence(
