@@ -36,11 +36,7 @@ from deniability.stats.evaluation import (
     shared_controls_test,
     uniformity_test,
 )
-from deniability.stats.evaluation_words import (
-    NO_SUCH_OUTPUT,
-    evaluation_scope,
-    families_of,
-)
+from deniability.stats.evaluation_words import evaluation_scope, families_of, why_unfit
 from deniability.stats.sentence import model_cautions
 from deniability.verify.evaluation import VerifiedEvaluation, verify_evaluation
 from deniability.verify.parse import MAX_BUNDLE_BYTES, MAX_VALUES
@@ -146,7 +142,7 @@ def evaluate(
     )
     check_size(opened, names, groups)
     unfit = families_of(procedure.protocol, spec)[1] if how.only is None else ()
-    missing += [NotApplied(name=name, reason=NO_SUCH_OUTPUT) for name in unfit]
+    missing += [NotApplied(name=name, reason=why_unfit(name)) for name in unfit]
     identity = _identity(opened, how, groups)
     with RunState(state_folder(output), identity, resume=resume, note=report.note) as state:
         session = _Session(

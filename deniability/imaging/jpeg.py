@@ -102,6 +102,10 @@ class JpegHandling(Handling):
 
     def save_by_trellis(self, pictures: Pixels) -> Observations:
         """Encode own outputs like `save`, but with coefficients chosen by rate and distortion."""
+        return self._read_back(self.files_by_trellis(pictures))
+
+    def files_by_trellis(self, pictures: Pixels) -> list[bytes]:
+        """Return the files of `save_by_trellis`: their markers are libjpeg's."""
         self._check(pictures)
         values = coefficients(
             torch.from_numpy(np.array(pictures)).double() / 255, self.kind, dct_matrix().double()
@@ -114,7 +118,7 @@ class JpegHandling(Handling):
             chosen = trellis(blocks, steps[start : start + 64], chroma=start > 0)
             done.append(chosen.reshape(len(pictures), -1))
         files = [self._encode(picture) for picture in self._as_stored(pictures)]
-        return self._read_back(with_coefficients(files, np.concatenate(done, axis=1)))
+        return with_coefficients(files, np.concatenate(done, axis=1))
 
     def quantisers(self) -> Tensor:
         """Length m float64: the quantiser step of each coefficient, in pixel steps."""

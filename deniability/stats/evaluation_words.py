@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from deniability.wire.edits import WORDS, EditName, applies, changes_size
+from deniability.wire.edits import OF_JPEG, WORDS, EditName, applies, changes_size
 from deniability.wire.evaluation import Closeness, EvaluatedFamily, EvaluatedGroup
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
@@ -69,6 +69,7 @@ _OTHERS: tuple[tuple[str, str], ...] = (
 #: IJG qualities at which outputs are saved where a preset has no edits.
 JPEG_QUALITIES = (50, 75, 90)
 NO_SUCH_OUTPUT = "outputs of this model cannot be handled so: of its size, or its channels"
+NO_SUCH_FILE = "only JPEG files are handled so, and outputs are evaluated as files without loss"
 
 
 def about_group(name: str) -> tuple[Closeness, str] | None:
@@ -121,6 +122,11 @@ def families_of(protocol: Protocol, spec: GeneratorSpec) -> tuple[tuple[str, ...
         (*names, *(name for name in protocol.edits if fits[name])),
         tuple(name for name in protocol.edits if not fits[name]),
     )
+
+
+def why_unfit(name: str) -> str:
+    """Return why a family of a preset is not evaluated."""
+    return NO_SUCH_FILE if name in OF_JPEG else NO_SUCH_OUTPUT
 
 
 def family_words(kind: ObservationKind) -> str:

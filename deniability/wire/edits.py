@@ -150,7 +150,8 @@ TWICE: dict[EditName, EditName] = {
     "jpeg-420-85-95": "jpeg-twice-420-85-95",
     "jpeg-other-encoder": "jpeg-twice-other-encoder",
 }
-_OF_JPEG: frozenset[EditName] = frozenset({*TWICE.values(), "jpeg-trellis"})
+#: What a file without loss cannot have been through.
+OF_JPEG: frozenset[EditName] = frozenset({*TWICE.values(), "jpeg-trellis"})
 #: What they leave of a smaller picture is too little.
 _MOVING: frozenset[EditName] = frozenset(
     {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
@@ -185,7 +186,7 @@ def applies(
         family: of the file as stored.
 
     """
-    if (not colour and name in _OF_COLOUR) or (family == "lossless" and name in _OF_JPEG):
+    if (not colour and name in _OF_COLOUR) or (family == "lossless" and name in OF_JPEG):
         return False
     if not changes_size(name):
         return model == file and (name not in _MOVING or min(model) >= 16)
