@@ -28,6 +28,7 @@ from deniability.wire.observation import ObservationKind
 #: of colours, which are rounded several times.
 _DEVIATION = {1: 0.3, 3: 0.45}
 _WIDTHS = 3.0  # deviations by which an interval is widened
+_CLIPPED = 2.0  # deviations of a first compression's rounding that clipping may spread
 _REACH = 4.0  # deviations beyond which the likelihood has nothing
 _OUTLIERS = 0.02  # share of coefficients of which the first compression says nothing
 _LEAST = 1e-300
@@ -83,7 +84,9 @@ class TwiceJpegHandling(EditedHandling):
 
         Where the decoder clipped, a coefficient was moved by who knows how much. It shows in pixels
         at either end of the range, and in intervals without any multiple; of such a block the
-        file's own intervals count, with half a first step on either side.
+        file's own intervals count, widened on either side. Clipping brings a block nearer to what
+        it was, but spreads over all frequencies what the coarse ones were off by: so half a first
+        step, or twice the deviation of a mean one's rounding if that is more.
         """
         low, high = (multiples - 0.5) * second, (multiples + 0.5) * second
         margin = _WIDTHS * self._deviation
@@ -91,9 +94,11 @@ class TwiceJpegHandling(EditedHandling):
         highest = ((high + margin) / first).floor()
         strange = (highest < lowest).any(dim=3).any(dim=1) | self._clipped(pixels)
         unsure = strange[:, None, :, None]
+        spread = (first.square().mean(dim=3, keepdim=True) / 12).sqrt()
+        beyond = torch.maximum(first / 2, _CLIPPED * spread)
         return (
-            torch.where(unsure, low - first / 2, (lowest - 0.5) * first),
-            torch.where(unsure, high + first / 2, (highest + 0.5) * first),
+            torch.where(unsure, low - beyond, (lowest - 0.5) * first),
+            torch.where(unsure, high + beyond, (highest + 0.5) * first),
         )
 
     def _clipped(self, pixels: Tensor) -> Tensor:

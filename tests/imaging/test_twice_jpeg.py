@@ -130,19 +130,26 @@ def test_whatever_a_coefficient_was_its_hull_holds_it(k, first, second, error, w
 def test_where_the_decoder_clipped_nothing_is_taken_for_known():
     handling = handling_of("jpeg-twice-444-30-49", (1, 8, 16), "gray", 75)
     multiples = torch.zeros(1, 1, 2, 64, dtype=torch.float64)
-    pixels = torch.full((1, 1, 8, 16), 0.5)
-    pixels[..., 3, 12] = 1.0  # in the second block
+    gray = torch.full((1, 1, 8, 16), 0.5)
+    ended = gray.clone()
+    ended[..., 3, 12] = 1.0  # in the second block
     second = torch.full((1, 1, 1, 64), 10.0, dtype=torch.float64)
     first = torch.full((1, 1, 1, 64), 40.0, dtype=torch.float64)
-    low, high = handling._hull(multiples, second, first, pixels)
-    assert (low[0, 0, 0] == -20).all()  # the multiple 0 alone, half a step on either side
-    assert (low[0, 0, 1] == -25).all()
-    assert (high[0, 0, 1] == 25).all()
+    first[..., 40:] = 120.0
+    spread = 2 * np.sqrt((40 * 40**2 + 24 * 120**2) / 64 / 12)
+    assert 20 < spread < 60
+    low, high = handling._hull(multiples, second, first, ended)
+    assert (low[0, 0, 0, :40] == -20).all()  # the multiple 0 alone, half a step on either side
+    assert (low[0, 0, 0, 40:] == -60).all()
+    # What coarse steps were off by is spread over all frequencies.
+    assert low[0, 0, 1, :40].numpy() == pytest.approx(-5 - spread)
+    assert high[0, 0, 1, :40].numpy() == pytest.approx(5 + spread)
+    assert (low[0, 0, 1, 40:] == -5 - 60).all()
     multiples[0, 0, 0, 5] = 2  # 15 to 25, where there is no multiple of 40
-    low, _ = handling._hull(multiples, second, first, torch.full((1, 1, 8, 16), 0.5))
-    assert float(low[0, 0, 0, 5]) == -5
-    assert (low[0, 0, 0, :5] == -25).all()
-    assert (low[0, 0, 1] == -20).all()
+    low, _ = handling._hull(multiples, second, first, gray)
+    assert low[0, 0, 0, 5].item() == pytest.approx(15 - spread)
+    assert low[0, 0, 0, :5].numpy() == pytest.approx(-5 - spread)
+    assert (low[0, 0, 1, :40] == -20).all()
 
 
 @pytest.mark.parametrize(("name", "shape", "components"), CASES[:4] + CASES[-2:])

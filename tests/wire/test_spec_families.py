@@ -145,6 +145,7 @@ def test_the_numbers_of_two_compressions():
     assert f"sd is {gray} steps for a model of one channel, else {colour}" in words
     assert twice_jpeg._WIDTHS == 3
     assert "A − 3sd ≤ ip and jp ≤ B + 3sd" in words
+    assert f"{twice_jpeg._CLIPPED:.0f}√(m/12)" in words
     assert f"at most {twice_jpeg._BEHIND:.0f} below the largest" in words
     assert f"{twice_jpeg._OUTLIERS} F(A, B) + {1 - twice_jpeg._OUTLIERS} Σᵢ" in words
     assert twice_jpeg._LEAST == 1e-300
