@@ -19,18 +19,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 
-import numpy as np
 import torch
 from setting import RESULTS, Setting, load_setting, machine, start_seed, table
 
 from deniability.crypto.seeds import derive_seed
 from deniability.evidence.calibrate import calibrate, control_observations
 from deniability.evidence.evaluate_families import edited_kind
+from deniability.evidence.latents import drawn_latents
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Silent
 from deniability.evidence.register import standard_kind
 from deniability.generators.base import Generator, floating_tensors
-from deniability.generators.entropy import latents_from_seed
 from deniability.generators.load import load_generator
 from deniability.imaging.handling import Handling
 from deniability.imaging.observation import build_handling
@@ -71,7 +70,7 @@ def protocol_of(size: str) -> Protocol:
 def kinds(setting: Setting, names: list[str]) -> Iterator[ObservationKind]:
     """Return the kinds of the families asked for that apply; sizes are those of `deny evaluate`."""
     spec = setting.generator.spec
-    fit, _ = families_of(preset("handled-quick-v1"), spec)
+    fit, _ = families_of(preset("handled-quick-v2"), spec)
     for name in (None, *EDITS):
         if (name or "unedited") in names and (name or "lossless") in fit:
             yield standard_kind(spec) if name is None else edited_kind(spec, name)
@@ -111,7 +110,7 @@ def judged(
         return 0
     procedure = Procedure(setting.generator, setting.model, setting.protocol, setting.encoder)
     maker = Procedure(made_by, setting.model, setting.protocol, None)
-    latents = torch.from_numpy(np.stack([latents_from_seed(made_by.spec, s) for s in drawn]))
+    latents = drawn_latents(made_by.spec, handling.kind, drawn)
     rule = FamilyRule.of(controls, setting.protocol)
     engine = procedure.engine(handling, thresholds(controls, setting.protocol).threshold)
     count = 0

@@ -51,8 +51,8 @@ PRESETS = {
     "pristine-strict-v3": "3128fb219b0d660e8085ad97e109f3ee98a8940e159548116c9d45f25b2b98e7",
     "handled-quick-v1": "1183622cb5d67f2c27f28f60c3b2a40c9e9ff134e9801e227380b8eb871188e1",
     "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
-    "handled-quick-v2": "7a684a3d411abd6314c978c650f76cce93f59de92a98b4e68764f13e6eeb11e5",
-    "handled-standard-v2": "fb7ba9b3b9dec66a17bab4648cecc40d9bb3d0ead4bd04baa9a05cd40da1c554",
+    "handled-quick-v2": "dd2b7f364272c819eb50b4d5c9ab6e2a3459126d53aa73c1bceb048115707205",
+    "handled-standard-v2": "462a480d3e1c5d572a498c93396db9febd973fbb9a71a30d07fd0389062c13fd",
 }
 #: "Families of handling": the edits, in words.
 EDITS = {
@@ -93,18 +93,22 @@ EDITS = {
     "resized-lanczos": "resized to this file's size (Lanczos)",
     "cut-out": "cut to this file's size",
     "framed": "framed to this file's size",
-    "jpeg-twice-444-30-49": "already a JPEG (4:4:4, quality 30 to 49)",
-    "jpeg-twice-444-50-69": "already a JPEG (4:4:4, quality 50 to 69)",
-    "jpeg-twice-444-70-84": "already a JPEG (4:4:4, quality 70 to 84)",
-    "jpeg-twice-444-85-95": "already a JPEG (4:4:4, quality 85 to 95)",
-    "jpeg-twice-420-30-49": "already a JPEG (4:2:0, quality 30 to 49)",
-    "jpeg-twice-420-50-69": "already a JPEG (4:2:0, quality 50 to 69)",
-    "jpeg-twice-420-70-84": "already a JPEG (4:2:0, quality 70 to 84)",
-    "jpeg-twice-420-85-95": "already a JPEG (4:2:0, quality 85 to 95)",
-    "jpeg-twice-other-encoder": "already a JPEG of another encoder (quality 30 to 95)",
-    "jpeg-trellis": "quantised by a trellis as mozjpeg's",
+    "jpeg-twice-444-30-49": "already a JPEG (4:4:4, q 30 to 49)",
+    "jpeg-twice-444-50-69": "already a JPEG (4:4:4, q 50 to 69)",
+    "jpeg-twice-444-70-84": "already a JPEG (4:4:4, q 70 to 84)",
+    "jpeg-twice-444-85-95": "already a JPEG (4:4:4, q 85 to 95)",
+    "jpeg-twice-420-30-49": "already a JPEG (4:2:0, q 30 to 49)",
+    "jpeg-twice-420-50-69": "already a JPEG (4:2:0, q 50 to 69)",
+    "jpeg-twice-420-70-84": "already a JPEG (4:2:0, q 70 to 84)",
+    "jpeg-twice-420-85-95": "already a JPEG (4:2:0, q 85 to 95)",
+    "jpeg-twice-other-encoder": "already a JPEG of another encoder (q 30 to 95)",
+    "jpeg-trellis": "quantised by a trellis",
+    "truncated": "of latents nearer to the mean (0.5 to 1)",
+    "composite": "scaled by 0.91 to 1.25, shifted, then toned",
 }
-MOVING = {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
+MOVING = {
+    *("shifted", "cropped", "rotated", "patched", "bordered", "captioned", "composite"),
+}
 RESIZED = {"resized-nearest", "resized-bilinear", "resized-bicubic", "resized-lanczos"}
 OTHER_SIZE = {*RESIZED, "cut-out", "framed"}
 LOSSLESS_WAYS = (

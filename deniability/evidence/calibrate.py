@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deniability.evidence.latents import drawn_latents
 from deniability.evidence.mismatch import measure_mismatches, other_pictures
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Progress
@@ -16,7 +17,6 @@ from deniability.evidence.search import Targets, search
 from deniability.evidence.state import RunState
 from deniability.evidence.subject import device_class
 from deniability.evidence.tensors import latent_digest
-from deniability.generators.entropy import latents_from_seed
 from deniability.imaging.handling import Handling, Observations, Pixels
 from deniability.imaging.residual import cell_residual, mean_squared
 from deniability.inversion.edited import searched
@@ -118,8 +118,7 @@ def control_latents(procedure: Procedure, kind: ObservationKind) -> tuple[list[b
         for index in range(protocol.controls)
     ]
     spec = procedure.generator.spec
-    latents = np.stack([latents_from_seed(spec, seed) for seed in seeds])
-    return seeds, torch.from_numpy(latents)
+    return seeds, drawn_latents(spec, kind, seeds)
 
 
 def calibrate(

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from deniability.errors import DeniabilityError, GeneratorError
 from deniability.evidence.bind import pictures_of
 from deniability.evidence.calibrate import produced_pictures
 from deniability.evidence.copies import ModelCopy, as_copy, model_copy
+from deniability.evidence.latents import drawn_latents
 from deniability.evidence.outputs import signed_name
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Progress
@@ -22,7 +21,6 @@ from deniability.evidence.prove import MAX_IMAGE_BYTES
 from deniability.evidence.tensors import describe_bytes
 from deniability.generators.base import Generator
 from deniability.generators.builtin import BUILTIN, photo_path
-from deniability.generators.entropy import latents_from_seed
 from deniability.generators.load import load_generator
 from deniability.imaging.decode import decode_picture
 from deniability.imaging.edits.pillow import as_image, as_picture
@@ -69,8 +67,10 @@ class Group:
             return self.pictures
         if self.maker is not None:
             made = Procedure(self.maker, procedure.model, procedure.protocol, None)
-            return produced_pictures(made, handling, _latents(self.maker.spec, seeds), seeds)
-        latents = _latents(procedure.generator.spec, seeds)
+            return produced_pictures(
+                made, handling, drawn_latents(self.maker.spec, handling.kind, seeds), seeds
+            )
+        latents = drawn_latents(procedure.generator.spec, handling.kind, seeds)
         with as_copy(procedure.generator, self.copied):
             return produced_pictures(procedure, handling, latents, seeds)
 
@@ -226,10 +226,6 @@ def _of_files(files: Sequence[tuple[str, bytes]], name: str, spec: GeneratorSpec
     pictures = np.stack([brought(data, spec, where=where) for where, data in files])
     described = tuple(describe_bytes(signed_name(Path(where)), data) for where, data in files)
     return Group(_about(name, files=described), len(files), pictures=pictures)
-
-
-def _latents(spec: GeneratorSpec, seeds: list[bytes]) -> Tensor:
-    return torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
 
 
 def _reason(error: DeniabilityError) -> str:

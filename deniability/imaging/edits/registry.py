@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deniability.imaging.edits import codecs, overlay, scale, tone, warp
+from deniability.imaging.edits import codecs, composite, overlay, scale, tone, warp
 from deniability.imaging.edits.edit import Edit, Picture8
 from deniability.imaging.normal import Float64Array
 from deniability.wire.edits import EditName
@@ -17,6 +17,10 @@ class _Produced(Edit):
         """Leave it alone: the difference is in how it was made."""
         del parameters, seed
         return picture
+
+
+class Truncated(_Produced):
+    """Outputs of latents nearer to the mean (`evidence/latents.py`), stored as they are."""
 
 
 def _produced(way: MismatchWay) -> type[Edit]:
@@ -71,6 +75,8 @@ _CLASSES: dict[EditName, type[Edit]] = {
     "jpeg-twice-420-85-95": codecs.jpeg("4:2:0", 85, 95, twice=True),
     "jpeg-twice-other-encoder": codecs.OtherJpegTwice,
     "jpeg-trellis": codecs.Trellis,
+    "truncated": Truncated,
+    "composite": composite.Composite,
 }
 
 

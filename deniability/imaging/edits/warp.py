@@ -156,7 +156,8 @@ class Warp(Edit):
         return seen
 
 
-def _affine(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) -> Tensor:
+def affine(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) -> Tensor:
+    """Return `B x 2 x 3` of rows (a, b, c) and (d, e, f), each `B`."""
     return torch.stack([torch.stack([a, b, c], dim=1), torch.stack([d, e, f], dim=1)], dim=1)
 
 
@@ -189,7 +190,7 @@ class Shifted(Warp):
         """Return the translation."""
         dx, dy = (self.pixels * parameters).unbind(1)
         one, zero = torch.ones_like(dx), torch.zeros_like(dx)
-        return _affine(one, zero, dx, zero, one, dy)
+        return affine(one, zero, dx, zero, one, dy)
 
     def visible(self) -> npt.NDArray[np.bool_]:
         """All but four pixels along each side: the shift and the kernel."""
@@ -228,7 +229,7 @@ class Cropped(Warp):
         dx = cut * parameters[:, 1] * self.width / 2
         dy = cut * parameters[:, 2] * self.height / 2
         zero = torch.zeros_like(cut)
-        return _affine(
+        return affine(
             (1 - cut) * self.width / self.file_width,
             zero,
             dx,
@@ -254,7 +255,7 @@ class Rotated(Warp):
         """Return the rotation."""
         angle = parameters[:, 0] * (self.degrees * torch.pi / 180)
         cosine, sine, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
-        return _affine(cosine, -sine, zero, sine, cosine, zero)
+        return affine(cosine, -sine, zero, sine, cosine, zero)
 
     def visible(self) -> npt.NDArray[np.bool_]:
         """Everything that no rotation of the bin takes from within two pixels of the outside."""
@@ -294,7 +295,7 @@ class _Placed(Warp):
         dx = parameters[:, 0] * (self.width - self.file_width) / 2
         dy = parameters[:, 1] * (self.height - self.file_height) / 2
         one, zero = torch.ones_like(dx), torch.zeros_like(dx)
-        return _affine(one, zero, dx, zero, one, dy)
+        return affine(one, zero, dx, zero, one, dy)
 
 
 class CutOut(_Placed):
