@@ -161,6 +161,7 @@ OF_JPEG: frozenset[EditName] = frozenset({*TWICE.values(), "jpeg-trellis"})
 _MOVING: frozenset[EditName] = frozenset(
     {"shifted", "cropped", "rotated", "patched", "bordered", "captioned", "composite"}
 )
+_LEAST_SIDE = {"composite": 24}
 _OTHER_SIZE: frozenset[EditName] = frozenset({*RESIZING, "cut-out", "framed"})
 
 
@@ -194,7 +195,8 @@ def applies(
     if (not colour and name in _OF_COLOUR) or (family == "lossless" and name in OF_JPEG):
         return False
     if not changes_size(name):
-        return model == file and (name not in _MOVING or min(model) >= 16)
+        least_side = _LEAST_SIDE.get(name, 16 if name in _MOVING else 1)
+        return model == file and min(model) >= least_side
     shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
     least = {"cut-out": Fraction(4, 5), "framed": Fraction(1)}.get(name, Fraction(1, 4))
     most = {"cut-out": Fraction(1), "framed": Fraction(5, 4)}.get(name, Fraction(4))

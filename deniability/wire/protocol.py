@@ -171,7 +171,7 @@ def _handled(pristine: Protocol, version: str, edits: tuple[EditName, ...]) -> P
     """
     return pristine.model_copy(
         update={
-            "name": pristine.name.replace("pristine", "handled").removesuffix("v2") + version,
+            "name": pristine.name.replace("pristine", "handled")[: -len("v1")] + version,
             "edits": edits,
             "accused_restarts": 2 * pristine.restarts,
         }
@@ -200,7 +200,7 @@ PRESETS: dict[str, Protocol] = {
         *(_two_stages(_matrix_free(first)) for first in _FIRST),
         # A bundle of 2,999 controls in each of so many families would be larger than can be read.
         *(_handled(_matrix_free(first), "v1", EDITS_V1) for first in _FIRST[:2]),
-        *(_handled(_matrix_free(first), "v2", EDITS) for first in _FIRST[:2]),
+        *(_handled(_two_stages(_matrix_free(first)), "v2", EDITS) for first in _FIRST[:2]),
     )
 }
 

