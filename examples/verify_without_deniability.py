@@ -54,6 +54,10 @@ PRESETS = {
     "handled-quick-v2": "f6a8c79a3957e40a2d2f0c6e3457c2b8dd9ee93963ab619022d7143fb5a54de0",
     "handled-standard-v2": "e9919277bd7c3ed5a1ad63a241933a338b451b83100af8fc449a80a13f61ade2",
 }
+OTHER_HANDLING = (
+    "outputs handled more strongly, in several of these ways at once, or otherwise were not "
+    "examined"
+)
 #: "Families of handling": the edits, in words.
 EDITS = {
     "other-rounding": "rounded otherwise",
@@ -1073,10 +1077,7 @@ def sentence(
     handled, each = handled_output(predicate), ""
     if handled is not None:
         output, each = f"an {handled}", " for each of these ways"
-        not_examined = (
-            "outputs handled more strongly, in several of these ways at once, or otherwise were "
-            "not examined"
-        )
+        not_examined = OTHER_HANDLING
     if verdict == "reached" and edit is not None:
         return (
             f"Reached: a latent of {model} is shown whose output, {EDITS[edit]}, is the accused "
@@ -1487,13 +1488,14 @@ def check_binding(predicate: dict[str, Any], keys: dict[str, Any]) -> None:
 
 # --- section 20: several models
 
+ATTRIBUTED_OUTPUTS = (", unedited outputs", " outputs, handled in any one of the ways examined,")
 ATTRIBUTION_SCOPE = [
     "Examined were the models listed, by digest, and no others: whatever the verdict, the picture "
     "may be by a model that is not listed, and nothing shows which others the signer examined.",
     "A latent that is shown makes nobody the author: a model that is expressive enough reaches "
     "pictures that it never made, and a copy of a model reaches what the model does.",
     "The error rate is of each model by itself: whichever of them it is, at most that share of its "
-    "own randomly drawn, unedited outputs would be excluded.",
+    "own randomly drawn{outputs} would be excluded.",
     "What is and is not covered of each model is said in the scope of its own finding.",
 ]
 HEADS = {
@@ -1502,6 +1504,12 @@ HEADS = {
     "several": "Several, which cannot be told apart",
     "inconclusive": "Inconclusive",
 }
+
+
+def attribution_scope(candidates: list[dict[str, Any]]) -> list[str]:
+    """Return the scope of an attribution."""
+    outputs = ATTRIBUTED_OUTPUTS["edits" in candidates[0]["protocol"]]
+    return [line.replace("{outputs}", outputs) for line in ATTRIBUTION_SCOPE]
 
 
 def attribute(candidates: list[dict[str, Any]]) -> dict[str, Any]:
@@ -1524,15 +1532,25 @@ def attribute(candidates: list[dict[str, Any]]) -> dict[str, Any]:
     families = {c["accused"]["kind"]["family"] for c in candidates}
     words = [WORDS[family] for family in ("lossless", "jpeg") if family in families]
     output, clauses = " or ".join(output for output, _ in words), []
-    if len(found["reached"]) == 1:
+    if "edits" in candidates[0]["protocol"]:
+        output = "an output, unmodified or handled in one of the ways examined,"
+        words = [("", OTHER_HANDLING)]
+    ways = [reached_edit(c) for c in found["reached"]]
+    if len(found["reached"]) == 1 and ways[0] is not None:
+        clauses.append(
+            f"a latent of {names('reached')} is shown whose output, {EDITS[ways[0]]}, is the "
+            "accused picture to within rounding"
+        )
+    elif len(found["reached"]) == 1:
         exact = found["reached"][0]["finding"]["reached"]["pixelForPixel"]
         exactly = "pixel for pixel" if exact else "to within rounding"
         clauses.append(
             f"a latent of {names('reached')} is shown whose output is the accused picture {exactly}"
         )
     elif found["reached"]:
+        outputs = "outputs, as they are or handled," if any(ways) else "outputs"
         clauses.append(
-            f"latents of {names('reached')} are shown whose outputs are the accused picture"
+            f"latents of {names('reached')} are shown whose {outputs} are the accused picture"
         )
     if found["excluded"]:
         protocols = [c["protocol"] for c in found["excluded"]]
@@ -1554,6 +1572,13 @@ def attribute(candidates: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def reached_edit(candidate: dict[str, Any]) -> str | None:
+    """Return the edit through which a candidate is reached, if that is one."""
+    finding = candidate["finding"]
+    edit: str | None = finding["families"][finding["reached"].get("family", 0)].get("edit")
+    return edit
+
+
 def check_attribution(
     subject: list[Any], predicate: dict[str, Any], signer: Any, keys: dict[str, Any]
 ) -> None:
@@ -1564,6 +1589,10 @@ def check_attribution(
     for part, name in (("model", "weights"), ("registration", "payload")):
         values = {c[part][name] for c in candidates}
         require(len(values) == len(candidates), "commitment", f"candidates: {part}.{name} twice")
+    edits = candidates[0]["protocol"].get("edits")
+    for candidate in candidates:
+        same = candidate["protocol"].get("edits") == edits and "narrowed" not in candidate
+        require(same, "commitment", "not the same families of handling in all candidates")
     first = candidates[0]["accused"]
     for candidate in candidates:
         accused = candidate["accused"]
@@ -1581,7 +1610,7 @@ def check_attribution(
     for found in links:
         holds = longest[: len(found)] == found
         require(holds, "commitment", "the chains of the candidates are not one")
-    require(predicate["scope"] == ATTRIBUTION_SCOPE, "commitment", "scope")
+    require(predicate["scope"] == attribution_scope(candidates), "commitment", "scope")
     computed, stated = attribute(candidates), predicate["finding"]
     for name in computed:
         same = computed[name] == stated[name]

@@ -22,11 +22,12 @@ from deniability.evidence.signing import sign_statement
 from deniability.evidence.state import RunState
 from deniability.evidence.subject import now
 from deniability.generators.base import Generator
-from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
+from deniability.stats.attribution import attribution_scope, decide_attribution
 from deniability.verify.attribution import VerifiedAttribution, verify_attribution
 from deniability.verify.parse import MAX_BUNDLE_BYTES, MAX_VALUES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.attribution import MAX_CANDIDATES, MIN_CANDIDATES, Attribution
+from deniability.wire.edits import edits_that_apply
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.protocol import Protocol, mismatch_ways
 from deniability.wire.statement import ATTRIBUTION_TYPE
@@ -110,16 +111,19 @@ def check_sizes(protocols: Sequence[Protocol]) -> None:
     """Refuse more than a verifier reads, before hours of work.
 
     Raises:
-        InputError: the attribution would have too many values, or a preset has edits.
+        InputError: the attribution would have too many values, or the presets do not search the
+            same families of handling.
 
     """
-    handled = next((protocol.name for protocol in protocols if protocol.edits), None)
-    if handled is not None:
+    first = protocols[0]
+    other = next((protocol for protocol in protocols if protocol.edits != first.edits), None)
+    if other is not None:
         raise InputError(
-            "attributions do not take presets that search families of handling yet",
-            where=handled,
-            expected="a model registered under a pristine preset",
-            hint="Register it under one, or prove with each model on its own.",
+            "the models are registered under presets that search different families of handling",
+            where="--model",
+            expected=f"one preset, such as {first.name}, or others with the same families",
+            found=f"{first.name} and {other.name}",
+            hint="Register them under presets of one kind.",
         )
     values = values_of(protocols)
     if values > MAX_VALUES:
@@ -128,18 +132,37 @@ def check_sizes(protocols: Sequence[Protocol]) -> None:
             where="--model",
             expected=f"controls, restarts and all else to be at most {MAX_VALUES} values",
             found=f"up to {values}",
-            hint="Compare fewer models at once, or register them under a smaller preset.",
+            hint=f"{_most(protocols)} of these can be compared at once; more under a smaller "
+            "preset, such as the quick one.",
         )
+
+
+def _most(protocols: Sequence[Protocol]) -> str:
+    """Say how many of the models fit, in their order."""
+    count = max(n for n in range(len(protocols)) if values_of(protocols[:n]) <= MAX_VALUES)
+    return str(count) if count >= MIN_CANDIDATES else "None"
 
 
 def values_of(protocols: Sequence[Protocol]) -> int:
     """Return how many values an attribution under these protocols has, from above."""
     mismatches = len(mismatch_ways("jpeg"))
     return sum(
-        _PER_CONTROL * (protocol.controls + mismatches * protocol.mismatch_outputs)
-        + _PER_RESTART * protocol.restarts
-        + _BESIDE
+        _families(protocol)
+        * (
+            _PER_CONTROL * (protocol.controls + mismatches * protocol.mismatch_outputs)
+            + _PER_RESTART * protocol.searches
+            + _BESIDE
+        )
         for protocol in protocols
+    )
+
+
+def _families(protocol: Protocol) -> int:
+    """Return how many families of handling a file has under a protocol at most."""
+    size = {"model": (64, 64), "file": (64, 64)}
+    return 1 + max(
+        len(edits_that_apply(protocol.edits or (), **size, colour=True, family=family))
+        for family in protocol.families
     )
 
 
@@ -213,7 +236,7 @@ def attribute(
             found.append(examined.exclusion)
         attribution = Attribution(
             finding=decide_attribution(found),
-            scope=ATTRIBUTION_SCOPE,
+            scope=attribution_scope(found),
             picture=exhibits[0].file,
             candidates=tuple(found),
             created_at=now(),
@@ -239,7 +262,8 @@ def attribute(
 
 def _exhibits(image: Path, candidates: Sequence[Candidate]) -> list[Exhibit]:
     """Observe the file for every model, and make sure that it was one file each time."""
-    exhibits = [read_exhibit(image, c.opened.procedure.generator) for c in candidates]
+    procedures = [candidate.opened.procedure for candidate in candidates]
+    exhibits = [read_exhibit(image, p.generator, protocol=p.protocol) for p in procedures]
     for exhibit in exhibits:
         if exhibit.file != exhibits[0].file:
             raise CommitmentError(

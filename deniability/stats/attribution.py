@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from deniability.stats.sentence import NOT_EXAMINED, OUTPUT
+from deniability.stats.sentence import NOT_EXAMINED, OTHER_HANDLING, OUTPUT
 from deniability.wire.attribution import AttributionFinding, AttributionVerdict
+from deniability.wire.edits import WORDS, EditName
 from deniability.wire.exclusion import Exclusion, Verdict
 
 _HEADS: dict[AttributionVerdict, str] = {
@@ -19,16 +20,24 @@ _HEADS: dict[AttributionVerdict, str] = {
     "several": "Several, which cannot be told apart",
     "inconclusive": "Inconclusive",
 }
-#: What every attribution covers and does not, beside the scope of each candidate.
-ATTRIBUTION_SCOPE = (
+_HANDLED_OUTPUT = "an output, unmodified or handled in one of the ways examined,"
+_SCOPE = (
     "Examined were the models listed, by digest, and no others: whatever the verdict, the picture "
     "may be by a model that is not listed, and nothing shows which others the signer examined.",
     "A latent that is shown makes nobody the author: a model that is expressive enough reaches "
     "pictures that it never made, and a copy of a model reaches what the model does.",
     "The error rate is of each model by itself: whichever of them it is, at most that share of its "
-    "own randomly drawn, unedited outputs would be excluded.",
+    "own randomly drawn{outputs} would be excluded.",
     "What is and is not covered of each model is said in the scope of its own finding.",
 )
+
+
+def attribution_scope(candidates: Sequence[Exclusion]) -> tuple[str, ...]:
+    """Return what an attribution covers and does not, beside the scope of each candidate."""
+    outputs = " outputs, handled in any one of the ways examined,"
+    if not _handled(candidates):
+        outputs = ", unedited outputs"
+    return tuple(line.replace("{outputs}", outputs) for line in _SCOPE)
 
 
 def attribution_verdict(verdicts: Sequence[Verdict]) -> AttributionVerdict:
@@ -57,12 +66,15 @@ def attribution_sentence(verdict: AttributionVerdict, candidates: Sequence[Exclu
     """Return the verdict in one sentence, which names every candidate by digest."""
     families = {c.accused.kind.family for c in candidates}
     output = " or ".join(OUTPUT[name] for name in OUTPUT if name in families)
+    missing = [NOT_EXAMINED[name] for name in NOT_EXAMINED if name in families]
+    if _handled(candidates):
+        output, missing = _HANDLED_OUTPUT, [OTHER_HANDLING]
     clauses = [
         _reached([c for c in candidates if c.finding.verdict == "reached"]),
         _excluded([c for c in candidates if c.finding.verdict == "excluded"], output),
         _undecided(_digests(candidates, "inconclusive"), output),
         "models that are not listed were not examined",
-        *(NOT_EXAMINED[name] for name in NOT_EXAMINED if name in families),
+        *missing,
     ]
     said = "; ".join(clause for clause in clauses if clause)
     return f"{_HEADS[verdict]} ({len(candidates)} models examined): {said}."
@@ -72,12 +84,30 @@ def _reached(candidates: Sequence[Exclusion]) -> str:
     if not candidates:
         return ""
     names = _names([c.model.digest for c in candidates])
+    edits = [_edit_of(candidate) for candidate in candidates]
     if len(candidates) > 1:
-        return f"latents of {names} are shown whose outputs are the accused picture"
+        outputs = "outputs, as they are or handled," if any(edits) else "outputs"
+        return f"latents of {names} are shown whose {outputs} are the accused picture"
+    if edits[0] is not None:
+        return (
+            f"a latent of {names} is shown whose output, {WORDS[edits[0]]}, is the accused picture "
+            "to within rounding"
+        )
     shown = candidates[0].finding.reached
     exact = shown is not None and shown.pixel_for_pixel
     exactly = "pixel for pixel" if exact else "to within rounding"
     return f"a latent of {names} is shown whose output is the accused picture {exactly}"
+
+
+def _handled(candidates: Sequence[Exclusion]) -> bool:
+    """Tell whether families of handling were searched for; if so, then for every candidate."""
+    return any(candidate.protocol.edits for candidate in candidates)
+
+
+def _edit_of(candidate: Exclusion) -> EditName | None:
+    """Return the edit through which a candidate was reached, if that was one."""
+    shown = candidate.finding.reached
+    return None if shown is None else candidate.finding.families[shown.family or 0].edit
 
 
 def _excluded(candidates: Sequence[Exclusion], output: str) -> str:

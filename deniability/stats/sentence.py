@@ -28,7 +28,8 @@ _STORED = {
     "jpeg": "saved as a JPEG like this file (libjpeg or libjpeg-turbo with default settings)",
 }
 _REASONS, _REASONS_OF_HANDLED = 1200, 200  # characters
-_OTHER_HANDLING = (
+#: What no preset with families of handling examines.
+OTHER_HANDLING = (
     "outputs handled more strongly, in several of these ways at once, or otherwise were not "
     "examined"
 )
@@ -61,7 +62,7 @@ def finding_sentence(
     model = f"the model sha256:{model_digest}"
     handled = bool(edits) or kind.edit is not None
     output = handled_output(kind, edits) if handled else OUTPUT[kind.family]
-    missing = _OTHER_HANDLING if handled else NOT_EXAMINED[kind.family]
+    missing = OTHER_HANDLING if handled else NOT_EXAMINED[kind.family]
     if verdict == "reached" and reached is not None:
         return (
             f"Reached: a latent of {model} is shown whose output, {WORDS[reached]}, is the "

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from deniability.crypto.keys import PublicKey
 from deniability.errors import CommitmentError, StatisticsError
-from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
+from deniability.stats.attribution import attribution_scope, decide_attribution
 from deniability.verify.bundle import VerifiedBundle, verify_exclusion
 from deniability.verify.envelope import SignedPayload, check_statement, verify_signature
 from deniability.verify.exclusion import ReadExclusion
@@ -98,10 +98,14 @@ def _check_candidates(attribution: Attribution, where: str) -> None:
                 expected=f"one above {before}",
                 found=after,
             )
-        # The words of an attribution are those of unedited outputs.
-        edits = attribution.candidates[index].protocol.edits
-        _equal("protocol.edits", None, edits, _of(index, where))
-    _equal("protocol.edits", None, attribution.candidates[0].protocol.edits, _of(0, where))
+    # One sentence speaks of all of them: the same ways were examined for each, none left out.
+    edits = attribution.candidates[0].protocol.edits
+    for index, candidate in enumerate(attribution.candidates):
+        for field, expected, found in (
+            ("protocol.edits", edits, candidate.protocol.edits),
+            ("narrowed", None, candidate.narrowed),
+        ):
+            _equal(field, expected, found, _of(index, where), of="an attribution's candidates")
     seen: dict[str, int] = {}
     for index, candidate in enumerate(attribution.candidates):
         for field, value in (
@@ -129,10 +133,17 @@ def _check_picture(attribution: Attribution, where: str) -> None:
             _equal(f"accused.{field}", expected, found, _of(index, where))
 
 
-def _equal(field: str, expected: object, found: object, where: str) -> None:
+def _equal(
+    field: str,
+    expected: object,
+    found: object,
+    where: str,
+    *,
+    of: str = "the one accused picture",
+) -> None:
     if expected != found:
         raise CommitmentError(
-            f"field {field} is not that of the one accused picture",
+            f"field {field} is not that of {of}",
             where=where,
             expected=str(expected)[:100],
             found=str(found)[:100],
@@ -155,7 +166,7 @@ def _check_chains(bundles: tuple[VerifiedBundle, ...], where: str) -> None:
 
 def _check_finding(attribution: Attribution, where: str) -> None:
     # Step 20.6: scope and finding are computed again from the candidates.
-    if attribution.scope != ATTRIBUTION_SCOPE:
+    if attribution.scope != attribution_scope(attribution.candidates):
         raise CommitmentError(
             "field scope does not follow from what it commits to", where=where, found="other words"
         )

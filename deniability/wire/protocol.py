@@ -189,9 +189,11 @@ _FIRST = (
         "strict", controls=2999, alpha="0.001", restarts=48, encoder_outputs=100_000, mismatches=16
     ),
 )
-DEFAULT_PRESET = "pristine-standard-v1"
-#: The default for latents that the default's dense solver does not take.
-LARGE_PRESET = "pristine-standard-v2"
+DEFAULT_PRESET = "handled-standard-v2"
+#: The default for several models in one file, which has room for no more than one under the other.
+SEVERAL_PRESET = "handled-quick-v2"
+#: Quicker, for pictures that are as the service gave them: unedited, or once saved as JPEG.
+UNEDITED_PRESET = "pristine-standard-v3"
 PRESETS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -203,12 +205,6 @@ PRESETS: dict[str, Protocol] = {
         *(_handled(_two_stages(_matrix_free(first)), "v2", EDITS) for first in _FIRST[:2]),
     )
 }
-
-
-def default_preset(dimension: int) -> Protocol:
-    """Return the preset for latents of `dimension` numbers where the user names none."""
-    first = PRESETS[DEFAULT_PRESET]
-    return first if dimension <= first.dense_limit else PRESETS[LARGE_PRESET]
 
 
 def preset(name: str) -> Protocol:

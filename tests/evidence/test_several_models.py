@@ -41,6 +41,8 @@ MODULES = {
     "encoded": (lambda: toy.Smooth(seed=2), toy.ENCODED),
     "broken": (lambda: toy.Smooth(seed=3), toy.NO_STEPS),
     "detached": (toy.Detached, toy.TINY),
+    "handled": (toy.Smooth, toy.HANDLED),
+    "handled-other": (lambda: toy.Smooth(seed=1), toy.HANDLED),
 }
 
 
@@ -121,6 +123,37 @@ def test_a_foreign_picture_is_by_none_of_these(models, attributed, tmp_path):
     same = {"latents": alone.verified.exclusion.latents, "created_at": "2026-01-01T00:00:00Z"}
     expected = alone.verified.exclusion.model_copy(update=same)
     assert candidate.model_copy(update=same) == expected
+
+
+def test_an_edited_own_output_is_attributed_through_its_edit(models, attributed, tmp_path):
+    generator = generator_of(models("handled"))
+    pixels = toy.own_pictures(generator, toy.drawn(generator, 1))[0]
+    mirrored = toy.save_picture(tmp_path / "mirrored.png", pixels[:, ::-1])
+    done = attributed(mirrored, "handled-other", "handled")
+    assert finding(done).verdict == "attributed"
+    assert finding(done).reached == (digest_of(models("handled")),)
+    assert "whose output, mirrored, is the accused picture" in finding(done).sentence
+    assert "unmodified or handled in one of the ways examined" in finding(done).sentence
+    candidates = done.verified.attribution.candidates
+    assert all(len(c.finding.families) == 1 + len(toy.HANDLED.edits) for c in candidates)
+    for bundle, side in zip(done.verified.bundles, done.sidecars, strict=True):
+        made = next(
+            generator_of(models(name))
+            for name in ("handled", "handled-other")
+            if digest_of(models(name)) == bundle.exclusion.model.digest
+        )
+        replay_latents(bundle, image=mirrored, generator=made, sidecar=side)
+
+
+def test_a_foreign_picture_is_by_none_however_handled(attributed, tmp_path):
+    done = attributed(toy.stranger(tmp_path), "handled", "handled-other")
+    assert finding(done).verdict == "none-of-these"
+    assert "handled in any one of the ways examined" in done.verified.attribution.scope[2]
+
+
+def test_presets_with_other_families_are_not_compared(attributed, tmp_path):
+    with pytest.raises(InputError, match="different families of handling"):
+        attributed(toy.stranger(tmp_path), "handled", "second")
 
 
 def test_one_function_under_two_weights_is_several(models, attributed, tmp_path):

@@ -11,6 +11,7 @@ import vector_parts as v
 from vector_cases import add
 from vectors_binding import binding
 from vectors_dating import OTHER, chain, own_link
+from vectors_handled import searched
 
 ATTRIBUTION = "urn:deniability:attribution/v1"
 Predicate = dict[str, Any]
@@ -41,7 +42,7 @@ def attribution(*verdicts: str, family: str = "lossless") -> dict[str, Any]:
             "subject": [{"name": picture["name"], "digest": {"sha256": picture["sha256"]}}],
             "predicateType": ATTRIBUTION,
             "predicate": {
-                "scope": list(v.independent.ATTRIBUTION_SCOPE),
+                "scope": v.independent.attribution_scope(candidates),
                 "picture": picture,
                 "candidates": candidates,
                 "createdAt": "2026-11-02T00:00:00Z",
@@ -144,6 +145,73 @@ def decoder(p: Predicate) -> None:
     mend_one(candidate)
 
 
+def by_handling(*presets: str, change: Callable[[Predicate], Any] | None = None) -> bytes:
+    """Sign an attribution of models that were searched through families of handling."""
+    made = [
+        searched(model=f"m{i}", preset=preset)["predicate"]
+        if preset.startswith("handled")
+        else v.make(model=f"m{i}", preset=preset)["predicate"]
+        for i, preset in enumerate(presets)
+    ]
+    statement = attribution("excluded", "excluded")
+    predicate = statement["predicate"]
+    predicate |= {"candidates": made, "scope": v.independent.attribution_scope(made)}
+    if change is not None:
+        change(predicate)
+    return v.sign(mended(statement))
+
+
+def through_an_edit(p: Predicate) -> None:
+    """Have the first model's mirrored outputs reach the picture."""
+    candidate = p["candidates"][0]
+    mirrored = next(
+        one for one in candidate["handled"] if one["controls"]["kind"]["edit"] == "mirrored"
+    )
+    first, *others = mirrored["restarts"]
+    first |= {"residual": "0", "stop": "reached"}
+    for record in others:
+        for name in ("residual", "distance", "latent"):
+            record.pop(name, None)
+        record |= {"stop": "notRun", "iterations": 0}
+    candidate["finding"] = {"reached": {"pixelForPixel": False}}
+    mend_one(candidate)
+
+
+def narrow(p: Predicate) -> None:
+    """Narrow the search in one of the models."""
+    candidate = p["candidates"][0]
+    candidate["narrowed"] = ["unedited", "mirrored"]
+    candidate["handled"] = [
+        one for one in candidate["handled"] if one["controls"]["kind"]["edit"] == "mirrored"
+    ]
+    mend_one(candidate)
+
+
+HANDLED = "handled-quick-v1"
+for stage, name, about, build, says in (
+    (
+        "passing",
+        "attributed-through-an-edit",
+        "Reached as a mirrored output of one model, excluded for the other in every family.",
+        functools.partial(by_handling, HANDLED, HANDLED, change=through_an_edit),
+        "",
+    ),
+    (
+        "commitment",
+        "attribution-other-families",
+        "Families of handling were searched for in one model only.",
+        functools.partial(by_handling, HANDLED, "pristine-quick-v1"),
+        "protocol.edits",
+    ),
+    (
+        "commitment",
+        "attribution-narrowed",
+        "The search was narrowed in one model.",
+        functools.partial(by_handling, HANDLED, HANDLED, change=narrow),
+        "narrowed",
+    ),
+):
+    add(stage, name, about, build, says=says)
 holds("attributed", "One of two reaches it.", "attributed", "excluded", "reached")
 holds("attributed-none-of-these", "Excluded for both.", "none-of-these", "excluded", "excluded")
 holds("attributed-several", "Two of three reach it.", "several", "reached", "reached", "excluded")

@@ -81,15 +81,16 @@ for name, about, build, says in (
 # --- under a preset that has them
 
 
-def _searched(far: dict[str, str] | None = None) -> dict[str, Any]:
+def searched(far: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
     """Return a statement of a picture that lies far from each of its families.
 
     Args:
         far: residual of every restart on the accused, where it is another one, by edit.
+        options: of `make`.
 
     """
     residuals: list[str | None] = ["4.40000e-02"] * 24
-    content = v.make(preset="handled-quick-v1", residuals=residuals)
+    content = v.make(**{"preset": "handled-quick-v1", "residuals": residuals} | options)
     predicate = content["predicate"]
     further = v.independent.expected_kinds(predicate)[1:]
     predicate["handled"] = [_family(predicate, kind["edit"]) for kind in further]
@@ -101,19 +102,19 @@ def _searched(far: dict[str, str] | None = None) -> dict[str, Any]:
 
 
 def excluded() -> bytes:
-    content = _searched()
+    content = searched()
     assert content["predicate"]["finding"]["verdict"] == "excluded"
     return v.sign(content)
 
 
 def undecided() -> bytes:
-    content = _searched({"tone": "7.99999e-05"})
+    content = searched({"tone": "7.99999e-05"})
     assert content["predicate"]["finding"]["verdict"] == "inconclusive"
     return v.sign(content)
 
 
 def dropped() -> bytes:
-    content = _searched({"tone": "7.99999e-05"})
+    content = searched({"tone": "7.99999e-05"})
     edits = content["predicate"]["handled"]
     edits[:] = [one for one in edits if one["controls"]["kind"]["edit"] != "tone"]
     assert v.mend(content)["predicate"]["finding"]["verdict"] == "excluded"
@@ -121,21 +122,21 @@ def dropped() -> bytes:
 
 
 def reordered() -> bytes:
-    content = _searched()
+    content = searched()
     content["predicate"]["handled"].reverse()
     return v.sign(v.mend(content))
 
 
 def transplanted() -> bytes:
-    content = _searched()
+    content = searched()
     first, second, *_ = content["predicate"]["handled"]
     second["restarts"] = copy.deepcopy(first["restarts"])
     return v.sign(v.mend(content, keep=("seeds",)))
 
 
 def called_excluded() -> bytes:
-    content = _searched({"tone": "7.99999e-05"})
-    content["predicate"]["finding"] = _searched()["predicate"]["finding"]
+    content = searched({"tone": "7.99999e-05"})
+    content["predicate"]["finding"] = searched()["predicate"]["finding"]
     return v.sign(content)
 
 

@@ -3,10 +3,11 @@
 import functools
 
 from bundle_samples import KEY, PICTURE, QUICK, sample, sign
+from handled_samples import handled
 
 from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import FileDigest, model_digest, sha256_hex
-from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
+from deniability.stats.attribution import attribution_scope, decide_attribution
 from deniability.stats.verdict import decide
 from deniability.wire.attribution import Attribution
 from deniability.wire.exclusion import Exclusion
@@ -89,12 +90,26 @@ def candidates(*verdicts) -> list[Exclusion]:
     return sorted(made, key=lambda c: c.model.digest)
 
 
+def handled_candidates(*found) -> list[Exclusion]:
+    """Candidates under a preset with edits, for the words: their seeds are of one model.
+
+    Each is reached through an edit, or None for unedited, or "excluded".
+    """
+    made = []
+    for number, edit in enumerate(found):
+        given = () if edit == "excluded" else ((edit, ("1.00000e-03", "0")),)
+        predicate = handled(residuals=given)["predicate"]
+        exclusion = Exclusion.model_validate_json(canonical_json(predicate))
+        made.append(exclusion.model_copy(update={"model": other_model(number)}))
+    return sorted(made, key=lambda c: c.model.digest)
+
+
 def attribution(*verdicts) -> dict:
     """A valid statement."""
     found = candidates(*verdicts)
     predicate = Attribution(
         finding=decide_attribution(found),
-        scope=ATTRIBUTION_SCOPE,
+        scope=attribution_scope(found),
         picture=PICTURE,
         candidates=tuple(found),
         created_at="2026-11-02T00:00:00Z",

@@ -23,10 +23,16 @@ from deniability.stats.evaluation_words import (
     evaluation_scope,
     order_of_group,
 )
-from deniability.stats.sentence import finding_sentence, model_cautions, scope_lines
+from deniability.stats.sentence import (
+    OTHER_HANDLING,
+    finding_sentence,
+    model_cautions,
+    scope_lines,
+)
 from deniability.stats.verdict import LOSSLESS_FLOOR
 from deniability.verify import parse
 from deniability.wire import roles
+from deniability.wire.edits import WORDS
 from deniability.wire.evaluation import EvaluatedGroup
 from deniability.wire.exclusion import EXCLUSION_TYPE
 from deniability.wire.observation import ObservationKind
@@ -408,12 +414,19 @@ def test_words_of_a_decoder():
 
 
 def test_sentences_and_scope_of_attributions():
-    from attribution_samples import candidates
+    from attribution_samples import candidates, handled_candidates
 
-    from deniability.stats.attribution import ATTRIBUTION_SCOPE, decide_attribution
+    from deniability.stats.attribution import attribution_scope, decide_attribution
 
     stated = re.search(r"^```attribution-scope\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)[1]
-    assert tuple(stated.splitlines()) == ATTRIBUTION_SCOPE
+    plain, handled = candidates("excluded", "reached"), handled_candidates(None, "mirrored")
+    for made, outputs in (
+        (plain, ", unedited outputs"),
+        (handled, " outputs, handled in any one of the ways examined,"),
+    ):
+        assert f"`{outputs}`" in " ".join(TEXT.split())
+        lines = stated.replace("{outputs}", outputs).splitlines()
+        assert tuple(lines) == attribution_scope(made)
     words, family = block("attribution"), block("family-words")
     output = family["lossless output"]
     values = {"output": output, "alpha": "0.05", "confidence": "0.95", "exactly": "pixel for pixel"}
@@ -437,6 +450,26 @@ def test_sentences_and_scope_of_attributions():
         clauses = [words[key].format(names=names(ds), **values) for key, ds in groups if ds]
         clauses += [words["others"], family["lossless not_examined"]]
         head = f"{words[found.verdict]} ({len(verdicts)} models examined): "
+        assert found.sentence == head + "; ".join(clauses) + "."
+    way = "`an output, unmodified or handled in one of the ways examined,`"
+    assert way in " ".join(TEXT.split())
+    values |= {
+        "output": way.strip("`"),
+        "words": WORDS["mirrored"],
+        "exactly": "to within rounding",
+    }
+    for edits, key in (
+        (("mirrored", "excluded"), "one reached by an edit"),
+        ((None, "excluded"), "one reached"),
+        ((None, "mirrored"), "many reached, one by an edit"),
+        ((None, None), "many reached"),
+    ):
+        found = decide_attribution(handled_candidates(*edits))
+        clauses = [words[key].format(names=names(found.reached), **values)]
+        if found.excluded:
+            clauses.append(words["excluded"].format(names=names(found.excluded), **values))
+        clauses += [words["others"], OTHER_HANDLING]
+        head = f"{words[found.verdict]} (2 models examined): "
         assert found.sentence == head + "; ".join(clauses) + "."
 
 
