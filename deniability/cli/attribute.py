@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -209,8 +210,9 @@ def _run(jobs: dict[str, Job], generators: dict[str, Generator], progress: Progr
         attribute,
         check_sizes,
     )
-    from deniability.wire.protocol import default_preset, preset  # noqa: PLC0415
+    from deniability.wire.protocol import preset  # noqa: PLC0415
 
+    jobs = _with_presets(jobs)
     for name, job in jobs.items():
         read_accused(job, generators[name])  # a wrong picture shows before hours of registration
     opened: dict[str, OpenRegistration] = {}
@@ -219,10 +221,9 @@ def _run(jobs: dict[str, Job], generators: dict[str, Generator], progress: Progr
         if job.registration_named or job.registration.exists():
             opened[name] = open_or_register(job, generators[name], progress)
             protocols.append(opened[name].procedure.protocol)
-        elif job.preset is not None:
-            protocols.append(preset(job.preset))
         else:
-            protocols.append(default_preset(generators[name].dimension))
+            assert job.preset is not None  # noqa: S101 - `_with_presets` has seen to it
+            protocols.append(preset(job.preset))
     check_sizes(protocols)
     for name, job in jobs.items():
         if name not in opened:
@@ -240,6 +241,20 @@ def _run(jobs: dict[str, Job], generators: dict[str, Generator], progress: Progr
         resume=job.resume,
         progress=progress,
     )
+
+
+def _with_presets(jobs: dict[str, Job]) -> dict[str, Job]:
+    """Name the preset of models that are still to be registered: that of the others, if any."""
+    from deniability.cli.prove import protocol_of  # noqa: PLC0415
+    from deniability.wire.protocol import SEVERAL_PRESET  # noqa: PLC0415
+
+    there = [job for job in jobs.values() if job.registration_named or job.registration.exists()]
+    used = protocol_of(there[0]) if there else None
+    name = SEVERAL_PRESET if used is None else used.name
+    return {
+        model: job if job in there or job.preset is not None else replace(job, preset=name)
+        for model, job in jobs.items()
+    }
 
 
 def _read_again(done: Attributed, key: Any, stamping: Stamping) -> VerifiedAttribution:

@@ -68,10 +68,10 @@ Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="Frozen rules of search and decision: pristine-quick-v1, pristine-standard-v1 "
-        "(default) or pristine-strict-v1; the same with -v2, which searches latents of more than "
-        "512 numbers by Gauss-Newton-CG (pristine-standard-v2 is the default for those), and -v3, "
-        "which also searches StyleGAN and its like style first.",
+        help="Frozen rules of search and decision: handled-standard-v2 (default) or "
+        "handled-quick-v2, which also search for edited outputs; pristine-quick-v3, "
+        "pristine-standard-v3 or pristine-strict-v3, which do not. Earlier versions are as they "
+        "were.",
     ),
 ]
 

@@ -298,13 +298,13 @@ def read_accused(job: Job, generator: Generator) -> None:
     from deniability.evidence.prove import read_exhibit  # noqa: PLC0415
     from deniability.evidence.register import check_writable  # noqa: PLC0415
 
-    read_exhibit(job.image, generator, protocol=_protocol_of(job), only=job.only)
+    read_exhibit(job.image, generator, protocol=protocol_of(job), only=job.only)
     if job.cited is not None:
         check_citation(job.cited, generator)
     check_writable(job.output)
 
 
-def _protocol_of(job: Job) -> Protocol | None:
+def protocol_of(job: Job) -> Protocol | None:
     """Return the preset asked for, or that a registration names; for an early refusal only."""
     from deniability.crypto.encoding import b64decode_strict  # noqa: PLC0415
     from deniability.errors import ParseError  # noqa: PLC0415
@@ -314,13 +314,13 @@ def _protocol_of(job: Job) -> Protocol | None:
         parse_statement,
     )
     from deniability.wire.files import read_capped  # noqa: PLC0415
-    from deniability.wire.protocol import PRESETS, preset  # noqa: PLC0415
+    from deniability.wire.protocol import DEFAULT_PRESET, PRESETS, preset  # noqa: PLC0415
 
     if job.preset is not None:
         return preset(job.preset)
     where = str(job.registration)
     if not job.registration.exists():
-        return None
+        return preset(DEFAULT_PRESET)
     raw = read_capped(job.registration, MAX_BUNDLE_BYTES, what="registration")
     payload = parse_bundle(raw, where=where).dsse_envelope.payload
     predicate = parse_statement(b64decode_strict(payload, where, ParseError), where=where).predicate

@@ -38,6 +38,7 @@ from deniability.cli.terminal import Output
 
 if TYPE_CHECKING:
     from deniability.crypto.keys import PrivateKey
+    from deniability.evidence.estimate import Estimate
     from deniability.evidence.progress import Progress
     from deniability.evidence.register import OpenRegistration
     from deniability.evidence.timestamp import Stamped
@@ -128,16 +129,36 @@ def register(
 
 
 def protocol_for(generator: Generator, note: Callable[[str], None]) -> Protocol:
-    """Return the default preset for a model, and note it where it is not the usual one."""
-    from deniability.wire.protocol import DEFAULT_PRESET, default_preset  # noqa: PLC0415
+    """Return the default preset, and note what it will take here and what would be quicker."""
+    from deniability.evidence.estimate import measure_costs  # noqa: PLC0415
+    from deniability.wire.protocol import (  # noqa: PLC0415
+        DEFAULT_PRESET,
+        SEVERAL_PRESET,
+        UNEDITED_PRESET,
+        preset,
+    )
 
-    protocol = default_preset(generator.dimension)
-    if protocol.name != DEFAULT_PRESET:
-        note(
-            f"The latent has {generator.dimension} numbers, too many for a dense Jacobian; "
-            f"registering under {protocol.name} instead of {DEFAULT_PRESET}."
-        )
-    return protocol
+    named = [preset(name) for name in (DEFAULT_PRESET, SEVERAL_PRESET, UNEDITED_PRESET)]
+    usual, smaller, unedited = measure_costs(generator, named).estimates
+    note(
+        f"No preset is named, so it is {DEFAULT_PRESET}, which also searches for edited outputs: "
+        f"{_takes(usual)}. Others: --preset {SEVERAL_PRESET} ({_takes(smaller)}), with fewer "
+        f"controls; --preset {UNEDITED_PRESET} ({_takes(unedited)}), which does not examine edited "
+        "outputs and says so. deny inspect shows how these times come about."
+    )
+    return usual.protocol
+
+
+def _takes(estimate: Estimate) -> str:
+    """Say how long a preset takes on this device."""
+    from deniability.cli.quantities import duration  # noqa: PLC0415
+
+    if estimate.register is None or estimate.missed is None:
+        return estimate.why_not or "does not work with this model"
+    first, second = (
+        f"{duration(low)} to {duration(high)}" for low, high in (estimate.register, estimate.missed)
+    )
+    return f"about {first} now and {second} for the first picture of a kind"
 
 
 def run_registration(

@@ -8,6 +8,7 @@ models of the benchmarks stand for it, and every time is a range. It is an estim
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -123,7 +124,7 @@ class Costs:
         start: of a restart that is searched for in two stages; None if the model has no stages.
         cpu_share: of its threads' time that this process had meanwhile; None on a GPU, whose work
             the CPU only waits for.
-        estimates: one for each preset, but a later version that does the same.
+        estimates: one for each preset asked for.
 
     """
 
@@ -140,14 +141,16 @@ class Costs:
     estimates: tuple[Estimate, ...]
 
 
-def measure_costs(generator: Generator) -> Costs:
+def measure_costs(generator: Generator, presets: Sequence[Protocol] | None = None) -> Costs:
     """Measure everything on the generator's device; takes seconds, more for large models.
+
+    The estimates are of these presets; of all shipped ones that differ if None.
 
     Raises:
         GeneratorError: the model failed in its forward pass.
 
     """
-    protocols = _distinct(generator.dimension, stages=has_stages(generator))
+    protocols = presets or _distinct(generator.dimension, stages=has_stages(generator))
     begun, cpu = time.perf_counter(), time.process_time()
     side, rate = matrix_rate(generator.device)
     stream = torch.Generator().manual_seed(0)

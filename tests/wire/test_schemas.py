@@ -11,7 +11,8 @@ import pytest
 import rfc8785
 
 from deniability.errors import OutputError
-from deniability.wire.protocol import PRESETS, default_preset
+from deniability.wire.edits import EDITS
+from deniability.wire.protocol import DEFAULT_PRESET, PRESETS, SEVERAL_PRESET, UNEDITED_PRESET
 from deniability.wire.schema import schema_files, write_schemas
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -116,14 +117,13 @@ def test_the_third_version_differs_for_generators_in_two_stages_only():
 
 
 @pytest.mark.parametrize(
-    ("dimension", "solver", "by_default"),
-    [(512, "levenberg-marquardt", "pristine-standard-v1"),
-     (513, "gauss-newton-cg", "pristine-standard-v2")],
-)  # fmt: skip
-def test_the_default_preset_and_solver_follow_the_latent(dimension, solver, by_default):
-    protocol = default_preset(dimension)
-    assert protocol.name == by_default
-    assert protocol.solver(dimension) == solver
+    ("dimension", "solver"), [(512, "levenberg-marquardt"), (513, "gauss-newton-cg")]
+)
+def test_the_solver_follows_the_latent(dimension, solver):
+    for name in (DEFAULT_PRESET, SEVERAL_PRESET, UNEDITED_PRESET):
+        assert PRESETS[name].solver(dimension) == solver
+        assert PRESETS[name].stages is not None
+    assert PRESETS[DEFAULT_PRESET].edits == PRESETS[SEVERAL_PRESET].edits == EDITS
     assert PRESETS["pristine-standard-v1"].solver(513) == "adam"
 
 
