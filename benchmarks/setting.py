@@ -28,6 +28,7 @@ from deniability.evidence.progress import Silent
 from deniability.evidence.register import standard_kind
 from deniability.evidence.subject import describe_model
 from deniability.generators.base import Generator
+from deniability.generators.builtin import BUILTIN
 from deniability.generators.entropy import latents_from_seed
 from deniability.generators.load import load_generator
 from deniability.imaging.handling import Handling, Observations
@@ -127,8 +128,8 @@ def _trained(
 
 
 def load_setting(name: str, outputs: int, device: torch.device | str = "cpu") -> Setting:
-    """Load `builtin`, `face-dcgan` or one of the zoo with its encoder."""
-    source: str | Path = "builtin"
+    """Load `builtin`, `builtin-twin`, `face-dcgan` or one of the zoo with its encoder."""
+    source: str | Path = name if name in BUILTIN else "builtin"
     if name in zoo.ZOO:
         source = zoo.fetch(name)
     if name == "face-dcgan":
