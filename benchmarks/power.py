@@ -4,8 +4,8 @@
     python benchmarks/power.py --generator builtin --strangers 300
 
 Pristine files and files saved once as JPEG, 999 controls each, alpha 0.01: how many fresh own
-outputs are denied, and how many pictures that the model did not make are excluded: the twin's, those
-of a copy with 10 % noise on its weights, real garments (Fashion-MNIST's test set), real faces
+outputs are denied, and how many pictures that the model did not make are excluded: the twin's,
+those of a copy with 10 % noise on its weights, real garments (Fashion-MNIST's test set), real faces
 (scikit-image's `lfw_subset`). Rows are kept between runs. Under a pristine preset one family is all
 that a finding needs, so these are rates of findings.
 """
