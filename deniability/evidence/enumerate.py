@@ -37,7 +37,7 @@ from deniability.inversion.memory import lanes_that_fit
 from deniability.stats.verdict import LOSSLESS_FLOOR, reached_threshold
 from deniability.wire.files import read_capped
 from deniability.wire.numbers import decimal_string
-from deniability.wire.protocol import ENGINE_VERSION, default_preset
+from deniability.wire.protocol import ENGINE_VERSION, UNEDITED_PRESET, preset
 
 #: So many times nearer than the next, a seed is hardly near by chance.
 STANDS_OUT = 1000
@@ -239,7 +239,7 @@ def _threshold(generator: Generator, handling: Handling) -> float:
     The cell of a JPEG does not quite hold the output that was saved so; by how much it is missed,
     fresh outputs tell.
     """
-    kind, protocol = handling.kind, default_preset(generator.spec.dimension)
+    kind, protocol = handling.kind, preset(UNEDITED_PRESET)
     truths: list[str | None] = []
     if kind.family != "lossless":
         for latent in _fresh(generator):
