@@ -186,7 +186,7 @@ def _estimates(out: Output, costs: Costs) -> None:
     from deniability.evidence.estimate import BASIS  # noqa: PLC0415
 
     if not several:
-        out.detail("Version 2 of a preset does as version 1 for a latent of this size.")
+        out.detail("Versions that are not listed do as an earlier one of that name for this model.")
     for line in BASIS:
         out.detail(line)
 

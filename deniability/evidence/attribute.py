@@ -132,15 +132,15 @@ def check_sizes(protocols: Sequence[Protocol]) -> None:
             where="--model",
             expected=f"controls, restarts and all else to be at most {MAX_VALUES} values",
             found=f"up to {values}",
-            hint=f"{_most(protocols)} of these can be compared at once; more under a smaller "
-            "preset, such as the quick one.",
+            hint=f"{_most(protocols)} can be compared at once; more under a smaller preset, such as "
+            "the quick one.",
         )
 
 
 def _most(protocols: Sequence[Protocol]) -> str:
     """Say how many of the models fit, in their order."""
     count = max(n for n in range(len(protocols)) if values_of(protocols[:n]) <= MAX_VALUES)
-    return str(count) if count >= MIN_CANDIDATES else "None"
+    return f"The first {count}" if count >= MIN_CANDIDATES else "Not even two of these"
 
 
 def values_of(protocols: Sequence[Protocol]) -> int:
