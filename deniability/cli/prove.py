@@ -376,7 +376,7 @@ def chain_of(job: Job, opened: OpenRegistration, progress: Progress) -> bytes | 
 def open_or_register(job: Job, generator: Generator, progress: Progress) -> OpenRegistration:
     """Open the registration, or make one where none was named and none is there."""
     from deniability.cli.register import protocol_for, run_registration  # noqa: PLC0415
-    from deniability.evidence.register import open_registration  # noqa: PLC0415
+    from deniability.evidence.register import check_writable, open_registration  # noqa: PLC0415
     from deniability.verify.trust import (  # noqa: PLC0415
         TrustPolicy,
         default_trust_folder,
@@ -388,6 +388,7 @@ def open_or_register(job: Job, generator: Generator, progress: Progress) -> Open
         progress.note(
             f"This model is not registered yet; it is registered first: {job.registration}"
         )
+        check_writable(job.registration)
         return run_registration(
             generator,
             protocol_for(generator, progress.note) if job.preset is None else preset(job.preset),

@@ -99,12 +99,13 @@ def register(
     stamping = Stamping.of(tsa, tsa_root)
     name = read_beacon_name(beacon, beacon_file, beacon_url)
     with resumable():
-        from deniability.evidence.register import registration_path  # noqa: PLC0415
+        from deniability.evidence.register import check_writable, registration_path  # noqa: PLC0415
         from deniability.generators.load import load_generator  # noqa: PLC0415
 
         target = output or registration_path(model)
         refuse_loss(target, what="registration", force=force, inputs=(Path(model),))
         generator = load_generator(model, device=choose_device(device), options=options)
+        check_writable(target)
         protocol = chosen or protocol_for(generator, out.note)
         if name is not None and beacon_file is None and beacon_url is None:
             name_round(out, name, generator, protocol, signer, stamping)

@@ -132,8 +132,8 @@ def check_sizes(protocols: Sequence[Protocol]) -> None:
             where="--model",
             expected=f"controls, restarts and all else to be at most {MAX_VALUES} values",
             found=f"up to {values}",
-            hint=f"{_most(protocols)} can be compared at once; more under a smaller preset, such as "
-            "the quick one.",
+            hint=f"{_most(protocols)} can be compared at once; more under a smaller preset, such "
+            "as the quick one.",
         )
 
 
