@@ -13,6 +13,10 @@ import sys
 import pytest
 import vector_parts as v
 
+from deniability.wire.families import kinds_of
+from deniability.wire.observation import ObservationKind
+from deniability.wire.protocol import PRESETS
+
 EXAMPLES = v.ROOT / "examples"
 HERE = v.ROOT / "tests" / "vectors"
 
@@ -76,6 +80,33 @@ def test_bundles_of_the_built_in_generator(proved, registered, name):
     ran = run(sys.executable, script, bundle, "--key", registered.public_key)
     assert ran.returncode == 0, ran.stderr
     assert {"photo": "Excluded: ", "own": "Reached: "}[name] in ran.stdout
+
+
+@pytest.mark.parametrize("components", [None, "gray", "ycc444", "ycc420"])
+@pytest.mark.parametrize("size", [(32, 32), (8, 8), (30, 24)])
+@pytest.mark.parametrize("name", ["handled-quick-v1", "handled-standard-v2"])
+def test_which_families_a_file_has(name, size, components):
+    """Files stored without loss and as JPEG, of the size of a 32 x 32 model and of another one."""
+    colour = components not in (None, "gray")
+    fields = {"height": size[0], "width": size[1], "model_channels": 3 if colour else 1}
+    fields |= {"channels": fields["model_channels"]}
+    if components is None:
+        fields |= {"family": "lossless", "rounding": "round"}
+    else:
+        fields |= {"family": "jpeg", "components": components, "orientation": 1}
+        fields |= {"luma_table": (9,) * 64, "chroma_table": (9,) * 64 if colour else None}
+    stored = ObservationKind.model_validate(fields)
+    ours = kinds_of(PRESETS[name], stored, height=32, width=32)
+    predicate = {
+        "generator": {"height": 32, "width": 32},
+        "protocol": PRESETS[name].to_wire(),
+        "accused": {"kind": ours[0].to_wire() if ours else stored.to_wire()},
+    }
+    if ours:
+        assert v.independent.expected_kinds(predicate) == [kind.to_wire() for kind in ours]
+    else:
+        with pytest.raises(v.independent.RefusedError):
+            v.independent.expected_kinds(predicate)
 
 
 @pytest.mark.parametrize(
