@@ -105,6 +105,28 @@ def registered(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def small_preset():
+    """Name a preset for tests in which another registration is made and its size is not tested.
+
+    As `PRESET`, with as few controls as alpha 5 % can be shown by and an encoder trained less. The
+    search finds all controls of the built-in generator with it, and of its twin.
+    """
+    from deniability.wire.protocol import PRESETS, preset
+
+    small = preset(PRESET).model_copy(
+        update={
+            "name": "test-small-v1",
+            "controls": 59,
+            "encoder_outputs": 3_000,
+            "mismatch_outputs": 1,
+        }
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, small.name, small)
+        yield small.name
+
+
 @pytest.fixture(scope="session")
 def proved(registered, tmp_path_factory):
     """Bundles of a real photo, a picture by the twin, and an own output, each with its picture.

@@ -29,8 +29,11 @@ def test_a_class_conditional_generator(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_which_of_two_models(tmp_path, capsys):
-    findings = example("attribution").main(tmp_path)
+def test_which_of_two_models(tmp_path, capsys, monkeypatch, small_preset):
+    module = example("attribution")
+    given = module.preset
+    monkeypatch.setattr(module, "preset", lambda name: given(name) and given(small_preset))
+    findings = module.main(tmp_path)
     assert findings["twins"].verdict == "attributed"
     assert findings["photo"].verdict == "none-of-these"
     assert capsys.readouterr().out.startswith("twins.png: Attributed (2 models examined): ")

@@ -50,18 +50,17 @@ def test_a_strangers_picture_is_excluded_as_json_without_a_figure(home, deny, si
 
 
 @pytest.mark.slow
-def test_the_default_key_and_registration_are_found(home, deny, proved):
+def test_the_default_key_and_registration_are_found(home, deny, proved, small_preset):
     """The path of a first-time user: keygen, a model in this folder, prove."""
     assert deny("keygen").code == 0
     ran = deny(
-        "prove", proved.own.image, "--model", "builtin", "--preset", "pristine-quick-v1",
-        "--no-figure",
-    )  # fmt: skip
+        "prove", proved.own.image, "--model", "builtin", "--preset", small_preset, "--no-figure"
+    )
     assert ran.code == 10, ran.err
     assert "it is registered first: builtin.registration.json" in ran.err
     assert (home / "builtin.registration.json").exists()
     assert deny("verify", "bundle.json").code == 0
-    again = deny("register", "builtin", "--preset", "pristine-quick-v1")
+    again = deny("register", "builtin", "--preset", small_preset)
     assert again.code == 2
     assert "exists already" in again.err
 

@@ -47,23 +47,24 @@ def pulse(path, round_=LATER):
 
 
 @pytest.mark.slow
-def test_the_whole_story(home, tsa, capsys):
+def test_the_whole_story(home, tsa, capsys, small_preset):
     from deniability.generators.builtin import photo_path
 
+    small = ["--preset", small_preset, "--device", "cpu"]
     root = ["--tsa-root", tsa.root_file]
     value = pulse(home / "pulse.json")
     beacon = ["--beacon", f"drand:{LATER}"]
     with serving(tsa.respond) as (url, _):
         stamps = ["--tsa", url, *root]
         # The value of a round that nobody named is refused.
-        code, answer = asked(capsys, "register", "builtin", *QUICK, *beacon, "--beacon-file", value)
+        code, answer = asked(capsys, "register", "builtin", *small, *beacon, "--beacon-file", value)
         assert (code, answer["error"]["where"]) == (2, "--beacon")
-        code, named = asked(capsys, "register", "builtin", *QUICK, *beacon, *stamps)
+        code, named = asked(capsys, "register", "builtin", *small, *beacon, *stamps)
         assert code == 0
         assert named["timestamps"][0]["time"]
         assert not (home / "builtin.registration.json").exists()
         code, made = asked(
-            capsys, "register", "builtin", *QUICK, *beacon, "--beacon-file", value, *stamps
+            capsys, "register", "builtin", *small, *beacon, "--beacon-file", value, *stamps
         )
         assert (code, made["position"]) == (0, 1)
         code, _ = asked(
@@ -99,7 +100,7 @@ def test_the_whole_story(home, tsa, capsys):
     for file in chains.iterdir():
         file.rename(home / f"old{file.name}")
     again = ["--beacon", "drand:4000000001", "-o", "again.registration.json"]
-    assert asked(capsys, "register", "builtin", *QUICK, *again)[0] == 0
+    assert asked(capsys, "register", "builtin", *small, *again)[0] == 0
     code, answer = verify("--chain", next(chains.glob("*.chain.json")))
     assert (code, answer["error"]["stage"]) == (3, "commitment")
     assert "split view" in answer["error"]["what"]

@@ -17,6 +17,7 @@ from PIL import Image
 
 from deniability import __version__
 from deniability.crypto.keys import PublicKey, generate_key
+from deniability.evidence.evaluate import Extent, evaluate
 from deniability.evidence.prove import prove
 from deniability.evidence.register import register, sidecar_path
 from deniability.generators.builtin import photo_path
@@ -27,6 +28,8 @@ from deniability.verify.trust import TrustPolicy
 from deniability.wire.protocol import preset
 
 HERE = Path(__file__).resolve().parent
+#: Small, and of both ways of storing outputs.
+FEW = Extent(own=30, strangers=2, only=("lossless", "saved-jpeg-75-gray"))
 
 
 def palette(photo: bytes) -> bytes:
@@ -37,7 +40,7 @@ def palette(photo: bytes) -> bytes:
 
 
 def main() -> None:
-    """Register the built-in generator, prove one picture per verdict, keep what verifies."""
+    """Register the built-in generator, prove a picture per verdict, evaluate; keep what holds."""
     target = HERE / __version__
     if target.exists():
         sys.exit(f"{target} exists and is kept for ever")
@@ -80,6 +83,14 @@ def main() -> None:
                 sys.exit(f"{verdict}: {found.sentence}")
             if verdict != "excluded":  # one sidecar is enough, at 0.8 MB each
                 sidecar_path(bundle).unlink()
+        # It verifies what it has written.
+        evaluate(
+            opened,
+            key=key,
+            output=folder / "evaluation.json",
+            extent=FEW,
+            cache=folder / "cache",
+        )
         (folder / "key.chain.json").write_bytes(chain.read_bytes())
         shutil.rmtree(chains)
         shutil.rmtree(folder / "cache", ignore_errors=True)

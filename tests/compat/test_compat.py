@@ -10,6 +10,7 @@ from deniability.cli.app import run
 from deniability.crypto.keys import read_public_key
 from deniability.verify.bundle import verify_bundle, verify_registration
 from deniability.verify.chain import verify_chain
+from deniability.verify.evaluation import verify_evaluation
 from deniability.verify.trust import TrustPolicy
 
 HERE = Path(__file__).resolve().parent
@@ -32,6 +33,19 @@ def test_bundles_verify(folder, verdict):
     exclusion = verify_bundle(raw, trust=trust(folder)).exclusion
     assert exclusion.finding.verdict == verdict
     assert exclusion.environment.deniability == folder.name
+
+
+@every_version
+def test_an_evaluation_verifies(folder):
+    raw = (folder / "evaluation.json").read_bytes()
+    verified = verify_evaluation(raw, trust=trust(folder)).evaluation
+    registration = verify_registration(
+        (folder / "registration.json").read_bytes(), trust=trust(folder)
+    )
+    assert verified.registration.payload == registration.payload_digest
+    assert [family.name for family in verified.families] == ["lossless", "saved-jpeg-75-gray"]
+    assert verified.result.own == 60
+    assert verified.environment.deniability == folder.name
 
 
 @every_version

@@ -21,6 +21,7 @@ import vectors_binding  # noqa: E402, F401
 import vectors_commitment  # noqa: E402, F401
 import vectors_dating  # noqa: E402, F401
 import vectors_envelope  # noqa: E402, F401
+import vectors_evaluation  # noqa: E402, F401
 import vectors_handled  # noqa: E402, F401
 import vectors_image  # noqa: E402, F401
 import vectors_log  # noqa: E402, F401

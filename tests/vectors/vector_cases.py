@@ -19,6 +19,7 @@ BY_DIGEST = (
     "finding-of-",
     "binding-",
     "attribution-",
+    "evaluation-",
 )
 
 #: Where a vector is refused, in order of the steps; `passing` is not.
