@@ -235,8 +235,8 @@ def test_a_picture_that_changes_while_it_is_read(models, attributed, tmp_path, m
 
     image = toy.stranger(tmp_path)
 
-    def changing(path, generator):
-        read = read_exhibit(path, generator)
+    def changing(path, generator, **options):
+        read = read_exhibit(path, generator, **options)
         toy.own_file(tmp_path, generator_of(models("first")), name="stranger.png")
         return read
 
