@@ -37,6 +37,9 @@ EDITED = EVERY.model_copy(
     update={
         "name": "test-edited-v1",
         "edits": ("mirrored", "shifted", "tone", "cropped", "patched", "bordered", "captioned"),
+        # Half the controls, and as before none of them may lie as far as a picture that is denied.
+        "alpha": "0.1",
+        "controls": 29,
     }
 )
 SAME_SIZE = [
