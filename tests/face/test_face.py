@@ -27,10 +27,19 @@ ROOT = Path(__file__).parents[2]
 FLOOR = 1 / 195075
 ASTRONAUT_SHA256 = "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"
 
-#: The quick preset with as few controls as alpha 5 % allows, and a smaller encoder: what is tested
+#: Largest mean squared residual, of the cell, of an own output once saved as JPEG.
+MEMBER = 2e-7
+#: The quick preset with as few controls as alpha 10 % allows, and a smaller encoder: what is tested
 #: here is the search on a real model. Recall with the preset's own is in benchmarks/results.
 PROTOCOL = preset("pristine-quick-v1").model_copy(
-    update={"name": "test-face-v1", "controls": 59, "encoder_outputs": 6000, "restarts": 6}
+    update={
+        "name": "test-face-v1",
+        "alpha": "0.1",
+        "controls": 29,
+        "restarts": 4,
+        "encoder_outputs": 8_000,
+        "mismatch_outputs": 1,
+    }
 )
 
 pytestmark = [pytest.mark.face, pytest.mark.slow]
@@ -142,7 +151,7 @@ def perturbed_copy(generator, share):
 
 def test_once_jpeg_saved_outputs_are_told_from_those_of_a_noisy_copy(opened):
     procedure, generator = opened.procedure, opened.procedure.generator
-    seeds = [b"jpeg face %d" % i for i in range(3)]
+    seeds = [b"jpeg face %d" % i for i in range(2)]
     honest = [jpeg(own(opened, seed)) for seed in seeds]
     saved = perturbed_copy(generator, 0.1)
     try:
@@ -158,11 +167,12 @@ def test_once_jpeg_saved_outputs_are_told_from_those_of_a_noisy_copy(opened):
             seen = observe(
                 picture, data, channels=3, height=64, width=64, where="face.jpg", rounding="round"
             )
-            engine = replace(procedure.engine(seen.handling, 5e-8), restarts=restarts)
+            # It ends at what is asserted below, not at what only some members reach.
+            engine = replace(procedure.engine(seen.handling, MEMBER), restarts=restarts)
             (trace,) = engine.run(seen.observations, lambda *_: bytes(32))
             found.append(trace.residual)
         return found
 
-    members, strangers = residuals(honest, restarts=6), residuals(foreign[:1], restarts=1)
-    assert max(members) <= 2e-7, members
+    members, strangers = residuals(honest, restarts=12), residuals(foreign[:1], restarts=1)
+    assert max(members) <= MEMBER, members
     assert min(strangers) >= 20 * max(members), strangers
