@@ -1035,14 +1035,19 @@ def scope(
     return [
         covered[family],
         "The error rate is over this model's randomly drawn, unedited outputs; it says nothing "
-        "about an output that someone chose for being hard to find, or made to be.",
+        "about an output that someone chose for being hard to find, or made to be."
+        if handled is None
+        else "The error rate is, for each of these ways by itself, over this model's randomly "
+        "drawn outputs that went through it; it says nothing about an output that someone chose "
+        "for being hard to find, or made to be.",
         "Not covered: edits other than those named above, stronger ones, or several at once."
         if handled is not None
         else "Not covered: edits of any kind (crop, scaling, shift, mirror, colour, blur, noise, "
         "overlays, screenshots), and compression other than that named above.",
         "Not covered: another checkpoint, fine-tuning or adapter of the model, image-to-image, "
-        "in-painting, guidance, another sampler or latent prior, a truncation, and any stage "
-        "behind the model such as an upscaler.",
+        "in-painting, guidance, another sampler or latent prior, a truncation"
+        f"{'' if handled is None else ' other than one named above'}, and any stage behind the "
+        "model such as an upscaler.",
         "Not covered: outputs hidden in the model on purpose (a backdoor), which no random control "
         "shows.",
         "That the registered model is the one deployed is shown only by the binding in this "

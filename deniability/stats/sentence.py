@@ -27,6 +27,7 @@ _STORED = {
     "lossless": "stored without loss",
     "jpeg": "saved as a JPEG like this file (libjpeg or libjpeg-turbo with default settings)",
 }
+_EXCEPT = " other than one named above"
 _REASONS, _REASONS_OF_HANDLED = 1200, 200  # characters
 #: What no preset with families of handling examines.
 OTHER_HANDLING = (
@@ -145,15 +146,19 @@ def scope_lines(
     )
     return (
         handling,
-        "The error rate is over this model's randomly drawn, unedited outputs; it says nothing "
-        "about an output that someone chose for being hard to find, or made to be.",
+        "The error rate is, for each of these ways by itself, over this model's randomly drawn "
+        "outputs that went through it; it says nothing about an output that someone chose for "
+        "being hard to find, or made to be."
+        if handled
+        else "The error rate is over this model's randomly drawn, unedited outputs; it says "
+        "nothing about an output that someone chose for being hard to find, or made to be.",
         "Not covered: edits other than those named above, stronger ones, or several at once."
         if handled
         else "Not covered: edits of any kind (crop, scaling, shift, mirror, colour, blur, noise, "
         "overlays, screenshots), and compression other than that named above.",
         "Not covered: another checkpoint, fine-tuning or adapter of the model, image-to-image, "
-        "in-painting, guidance, another sampler or latent prior, a truncation, and any stage "
-        "behind the model such as an upscaler.",
+        f"in-painting, guidance, another sampler or latent prior, a truncation{_EXCEPT * handled}, "
+        "and any stage behind the model such as an upscaler.",
         "Not covered: outputs hidden in the model on purpose (a backdoor), which no random control "
         "shows.",
         "That the registered model is the one deployed is shown only by the binding in this "

@@ -225,11 +225,12 @@ def test_the_words(family):
     assert finding_sentence("reached", failed=[], reached="noisy", **given) == reached
     plain = scope_lines(kind)
     covered = words["scope"].format(ways=ways, stored=stored)
-    expected = (covered, plain[1], words["scope edits"], *plain[3:])
+    lines = (words["scope rate"], words["scope edits"], words["scope sampler"], *plain[4:])
+    expected = (covered, *lines)
     assert scope_lines(kind, edits=("mirrored", "noisy")) == expected
     first = kind.model_copy(update={"edit": "tone"})
     alone = words["scope"].format(ways=WORDS["tone"], stored=stored)
-    assert scope_lines(first) == (alone, plain[1], words["scope edits"], *plain[3:])
+    assert scope_lines(first) == (alone, *lines)
 
 
 @pytest.mark.parametrize("family", ["lossless", "jpeg"])
