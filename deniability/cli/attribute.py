@@ -213,8 +213,8 @@ def _run(jobs: dict[str, Job], generators: dict[str, Generator], progress: Progr
     from deniability.wire.protocol import preset  # noqa: PLC0415
 
     jobs = _with_presets(jobs)
-    for name, job in jobs.items():
-        read_accused(job, generators[name])  # a wrong picture shows before hours of registration
+    # A wrong picture shows before hours of registration.
+    families = [len(read_accused(job, generators[name]).families) for name, job in jobs.items()]
     opened: dict[str, OpenRegistration] = {}
     protocols = []
     for name, job in jobs.items():
@@ -224,7 +224,7 @@ def _run(jobs: dict[str, Job], generators: dict[str, Generator], progress: Progr
         else:
             assert job.preset is not None  # noqa: S101 - `_with_presets` has seen to it
             protocols.append(preset(job.preset))
-    check_sizes(protocols)
+    check_sizes(protocols, families)
     for name, job in jobs.items():
         if name not in opened:
             opened[name] = open_or_register(job, generators[name], progress)

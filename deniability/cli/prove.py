@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from deniability.crypto.keys import PrivateKey
     from deniability.evidence.cite import Citation
     from deniability.evidence.progress import Progress
-    from deniability.evidence.prove import Proof
+    from deniability.evidence.prove import Exhibit, Proof
     from deniability.evidence.register import OpenRegistration
     from deniability.generators.base import Generator
     from deniability.inversion.executor import Executor
@@ -292,16 +292,17 @@ def refuse_losses(job: Job, *, force: bool) -> None:
         refuse_loss(found, what="registration", force=force, inputs=(job.image, Path(job.model)))
 
 
-def read_accused(job: Job, generator: Generator) -> None:
-    """Refuse what cannot be examined, a binding of another model, and an unwritable output."""
+def read_accused(job: Job, generator: Generator) -> Exhibit:
+    """Read the picture; refuse a binding of another model, and an unwritable output."""
     from deniability.evidence.cite import check_citation  # noqa: PLC0415
     from deniability.evidence.prove import read_exhibit  # noqa: PLC0415
     from deniability.evidence.register import check_writable  # noqa: PLC0415
 
-    read_exhibit(job.image, generator, protocol=protocol_of(job), only=job.only)
+    exhibit = read_exhibit(job.image, generator, protocol=protocol_of(job), only=job.only)
     if job.cited is not None:
         check_citation(job.cited, generator)
     check_writable(job.output)
+    return exhibit
 
 
 def protocol_of(job: Job) -> Protocol | None:

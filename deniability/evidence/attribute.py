@@ -34,7 +34,9 @@ from deniability.wire.statement import ATTRIBUTION_TYPE
 
 #: Commas and opening brackets of a record of a control or mismatch, of a restart, and of all else
 #: in a candidate: its generator, quantisation tables, finding and protocol. From above.
-_PER_CONTROL, _PER_RESTART, _BESIDE = 9, 11, 2000
+_PER_CONTROL, _PER_RESTART, _BESIDE = 9, 11, 1700
+#: Of what a family has beside those: its kind with quantisation tables, its entry in the finding.
+_PER_FAMILY = 300
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,12 @@ def check_models(generators: Mapping[str, Generator]) -> None:
             )
 
 
-def check_sizes(protocols: Sequence[Protocol]) -> None:
+def check_sizes(protocols: Sequence[Protocol], families: Sequence[int] | None = None) -> None:
     """Refuse more than a verifier reads, before hours of work.
+
+    Args:
+        protocols: one for each model.
+        families: how many the file has for each of them; as many as a file can have if None.
 
     Raises:
         InputError: the attribution would have too many values, or the presets do not search the
@@ -125,35 +131,44 @@ def check_sizes(protocols: Sequence[Protocol]) -> None:
             found=f"{first.name} and {other.name}",
             hint="Register them under presets of one kind.",
         )
-    values = values_of(protocols)
+    counted = [_families(protocol) for protocol in protocols] if families is None else families
+    values = values_of(protocols, counted)
     if values > MAX_VALUES:
         raise InputError(
             "too many models for one attribution under these presets",
             where="--model",
             expected=f"controls, restarts and all else to be at most {MAX_VALUES} values",
             found=f"up to {values}",
-            hint=f"{_most(protocols)} can be compared at once; more under a smaller preset, such "
-            "as the quick one.",
+            hint=f"{_most(protocols, counted)} can be compared at once; more under a smaller "
+            "preset, such as the quick one.",
         )
 
 
-def _most(protocols: Sequence[Protocol]) -> str:
+def _most(protocols: Sequence[Protocol], families: Sequence[int]) -> str:
     """Say how many of the models fit, in their order."""
-    count = max(n for n in range(len(protocols)) if values_of(protocols[:n]) <= MAX_VALUES)
+    fit = [n for n in range(len(protocols)) if values_of(protocols[:n], families) <= MAX_VALUES]
+    count = max(fit)
     return f"The first {count}" if count >= MIN_CANDIDATES else "Not even two of these"
 
 
-def values_of(protocols: Sequence[Protocol]) -> int:
-    """Return how many values an attribution under these protocols has, from above."""
+def values_of(protocols: Sequence[Protocol], families: Sequence[int]) -> int:
+    """Return how many values an attribution has under these protocols, from above.
+
+    Args:
+        protocols: one for each model.
+        families: how many a file has for each of them.
+
+    """
     mismatches = len(mismatch_ways("jpeg"))
     return sum(
-        _families(protocol)
+        _BESIDE
+        + count
         * (
             _PER_CONTROL * (protocol.controls + mismatches * protocol.mismatch_outputs)
             + _PER_RESTART * protocol.searches
-            + _BESIDE
+            + _PER_FAMILY
         )
-        for protocol in protocols
+        for protocol, count in zip(protocols, families, strict=False)
     )
 
 
@@ -200,8 +215,8 @@ def attribute(
     report = progress or Silent()
     ordered = sorted(candidates, key=lambda c: c.opened.procedure.model.digest)
     check_models({f"candidate {i}": c.opened.procedure.generator for i, c in enumerate(ordered)})
-    check_sizes([c.opened.procedure.protocol for c in ordered])
     exhibits = _exhibits(image, ordered)
+    check_sizes([c.opened.procedure.protocol for c in ordered], [len(e.families) for e in exhibits])
     digests = [c.opened.procedure.model.digest for c in ordered]
     check_writable(output)
     for candidate, digest in zip(ordered, digests, strict=True):

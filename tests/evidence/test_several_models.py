@@ -227,7 +227,27 @@ def test_sizes_are_estimated_from_above(models, attributed, tmp_path, suffix):
     done = attributed(image, "first", "encoded")
     payload = json.loads(done.path.read_bytes())["dsseEnvelope"]["payload"]
     values = sum(base64.b64decode(payload).count(mark) for mark in (b",", b"[", b"{"))
-    assert values <= values_of([toy.TINY, toy.ENCODED])
+    assert values <= values_of([toy.TINY, toy.ENCODED], [1, 1])
+
+
+def test_as_many_models_fit_as_their_families_allow():
+    quick, standard = PRESETS["handled-quick-v2"], PRESETS["handled-standard-v2"]
+    check_sizes([quick] * 8)
+    check_sizes([standard] * 9, [5] * 9)  # a file of another size has few
+    with pytest.raises(InputError, match="too many models") as caught:
+        check_sizes([standard] * 2)
+    assert "Not even two" in caught.value.hint
+    with pytest.raises(InputError, match="too many models") as caught:
+        check_sizes([quick] * 20)
+    assert "The first 8 can be compared at once" in caught.value.hint
+
+
+def test_sizes_of_many_families_are_estimated_from_above(attributed, tmp_path):
+    done = attributed(toy.stranger(tmp_path), "handled", "handled-other")
+    payload = json.loads(done.path.read_bytes())["dsseEnvelope"]["payload"]
+    values = sum(base64.b64decode(payload).count(mark) for mark in (b",", b"[", b"{"))
+    families = 1 + len(toy.HANDLED.edits)
+    assert values <= values_of([toy.HANDLED] * 2, [families] * 2)
 
 
 def test_a_picture_that_changes_while_it_is_read(models, attributed, tmp_path, monkeypatch):
