@@ -132,5 +132,5 @@ def test_a_stranger_saved_twice_is_excluded_by_all_families(registered):
     found = registered.verdict(image, PROTOCOL)
     assert found.verdict == "excluded"
     assert [family.edit for family in found.families] == [None, *EDITS]
-    assert "already a JPEG (4:4:4, quality 70 to 84)" in found.sentence
+    assert "already a JPEG (4:4:4, q 70 to 84)" in found.sentence
     assert "quantised by a trellis" in found.sentence
