@@ -46,7 +46,7 @@ STEPS_OFF = {
     "colour": 0.51,
     "blurred-gaussian": 0.51,
     "cropped": 1.2,
-    "composite": 1.1,
+    "composite": 1.9,
     "resized-bilinear": 1.2,
     "resized-bicubic": 1.2,
     "resized-lanczos": 1.2,

@@ -27,7 +27,7 @@ _MANY = 512  # places that a start is chosen from
 _HALF_STEP = 0.5 / 255
 
 
-def _kernel(distance: Tensor, a: float) -> Tensor:
+def _kernel(distance: Tensor, a: float | Tensor) -> Tensor:
     """Keys' cubic convolution kernel at distances >= 0."""
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
@@ -64,8 +64,11 @@ def bicubic(pictures: Tensor, rows: Tensor, columns: Tensor, a: float) -> Tensor
     return total
 
 
-def bicubic_matrix(places: Tensor, size: int, a: float) -> Tensor:
-    """Return the weights `B x P x size` by which places `B x P` along one axis are sampled."""
+def bicubic_matrix(places: Tensor, size: int, a: float | Tensor) -> Tensor:
+    """Return the weights `B x P x size` by which places `B x P` along one axis are sampled.
+
+    `a` is the kernel's, one for all or `B x 1`.
+    """
     start = places.detach().floor()
     pixels = torch.arange(size, device=places.device)
     total = torch.zeros_like(places[:, :, None])
@@ -127,18 +130,29 @@ class Warp(Edit):
         inverse = torch.cat([linear, -linear @ affine[:, :, 2:]], dim=2)
         return self._sampled(seen, inverse, (self.height, self.width)).clamp(0, 1)
 
-    def _sampled(self, pictures: Tensor, affine: Tensor, size: tuple[int, int]) -> Tensor:
+    def _sampled(
+        self,
+        pictures: Tensor,
+        affine: Tensor,
+        size: tuple[int, int],
+        kernel: Tensor | None = None,
+    ) -> Tensor:
         height, width = size
+        a = self.kernel if kernel is None else kernel
         y = torch.arange(height, device=pictures.device, dtype=affine.dtype) - (height - 1) / 2
         x = torch.arange(width, device=pictures.device, dtype=affine.dtype) - (width - 1) / 2
         middle_row, middle_column = ((side - 1) / 2 for side in pictures.shape[-2:])
         if self.along_axes:
             columns = affine[:, 0, :1] * x + affine[:, 0, 2:] + middle_column
             rows = affine[:, 1, 1:2] * y + affine[:, 1, 2:] + middle_row
-            across = bicubic_matrix(columns, pictures.shape[-1], self.kernel)
-            down = bicubic_matrix(rows, pictures.shape[-2], self.kernel)
+            across = bicubic_matrix(columns, pictures.shape[-1], a)
+            down = bicubic_matrix(rows, pictures.shape[-2], a)
             between = pictures @ across[:, None].transpose(-1, -2)
-            if self.kernel == _RESIZE:  # in two passes, each clipped
+            # Resizing takes two passes, each clipped.
+            if kernel is not None:
+                resized = (kernel > (_RESIZE + _TRANSFORM) / 2)[:, :, None, None]
+                between = torch.where(resized, between.clamp(0, 1), between)
+            elif self.kernel == _RESIZE:
                 between = between.clamp(0, 1)
             return down[:, None] @ between
         grid = torch.stack(
