@@ -53,6 +53,8 @@ PRESETS = {
     "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
     "handled-quick-v2": "f6a8c79a3957e40a2d2f0c6e3457c2b8dd9ee93963ab619022d7143fb5a54de0",
     "handled-standard-v2": "e9919277bd7c3ed5a1ad63a241933a338b451b83100af8fc449a80a13f61ade2",
+    "handled-quick-v3": "4cf61554df4068a40feba005aaf8afc457c9b27e1383a4437b60dbf6247ce2e1",
+    "handled-standard-v3": "fd27708adddac8e7a4c8f2a0be7420a5b82012b4215f7692deda389c5e22517d",
 }
 OTHER_HANDLING = (
     "outputs handled more strongly, in several of these ways at once, or otherwise were not "
@@ -109,6 +111,22 @@ EDITS = {
     "jpeg-trellis": "quantised by a trellis",
     "truncated": "of latents nearer to the mean (0.5 to 1)",
     "composite": "scaled by 0.91 to 1.25, shifted, then toned",
+    "mirrored-of-jpeg-70-84": "a JPEG (q 70 to 84), then mirrored",
+    "mirrored-of-jpeg-85-95": "a JPEG (q 85 to 95), then mirrored",
+    "composite-of-jpeg-70-84": "a JPEG (q 70 to 84), then scaled by 0.91 to 1.25, shifted, toned",
+    "composite-of-jpeg-85-95": "a JPEG (q 85 to 95), then scaled by 0.91 to 1.25, shifted, toned",
+    "resized-nearest-of-jpeg-70-84": "a JPEG (q 70 to 84), resized to this size (nearest pixel)",
+    "resized-nearest-of-jpeg-85-95": "a JPEG (q 85 to 95), resized to this size (nearest pixel)",
+    "resized-bilinear-of-jpeg-70-84": "a JPEG (q 70 to 84), resized to this size (bilinear)",
+    "resized-bilinear-of-jpeg-85-95": "a JPEG (q 85 to 95), resized to this size (bilinear)",
+    "resized-bicubic-of-jpeg-70-84": "a JPEG (q 70 to 84), resized to this size (bicubic)",
+    "resized-bicubic-of-jpeg-85-95": "a JPEG (q 85 to 95), resized to this size (bicubic)",
+    "resized-lanczos-of-jpeg-70-84": "a JPEG (q 70 to 84), resized to this size (Lanczos)",
+    "resized-lanczos-of-jpeg-85-95": "a JPEG (q 85 to 95), resized to this size (Lanczos)",
+    "cut-out-of-jpeg-70-84": "a JPEG (q 70 to 84), then cut to this file's size",
+    "cut-out-of-jpeg-85-95": "a JPEG (q 85 to 95), then cut to this file's size",
+    "framed-of-jpeg-70-84": "a JPEG (q 70 to 84), then framed to this file's size",
+    "framed-of-jpeg-85-95": "a JPEG (q 85 to 95), then framed to this file's size",
 }
 MOVING = {
     *("shifted", "cropped", "rotated", "patched", "bordered", "captioned", "composite"),
@@ -307,7 +325,7 @@ FAMILY_FINDING = {
 FINDING = {
     "verdict": {"excluded", "reached", "inconclusive"},
     "tier": {"calibrated", "reached"},
-    "sentence": TEXT,
+    "sentence": LONG,
     "families": [FAMILY_FINDING, 1, 64],
     "reached?": {"restart": COUNT, "family?": range(1, 64), "pixelForPixel": {True, False}},
 }
@@ -380,7 +398,7 @@ ACCUSED = {
 TOLD = ("deniability", "python", "torch", "numpy", "pillow", "jpeglib", "platform", "device")
 PREDICATE = {
     "finding": FINDING,
-    "scope": [TEXT],
+    "scope": [LONG],
     "accused": ACCUSED,
     "model": MODEL,
     "generator": GENERATOR,
@@ -519,7 +537,8 @@ def check_form(value: Any, form: Any, stage: str, where: str) -> None:  # noqa: 
 def check_kind(kind: dict[str, Any]) -> None:
     """Check which fields an observation kind has (its table in section 2)."""
     present = kind.keys() - {"family", "channels", "height", "width", "modelChannels", "edit"}
-    resized = {"fileHeight", "fileWidth"} if kind.get("edit") in OTHER_SIZE else set()
+    last = kind.get("edit", "").partition("-of-jpeg-")[0]
+    resized = {"fileHeight", "fileWidth"} if last in OTHER_SIZE else set()
     require(present & {"fileHeight", "fileWidth"} == resized, "statement", "the file's size")
     same = bool(resized) and file_size(kind) == (kind["height"], kind["width"])
     require(not same, "statement", "the file's size is the model's")
@@ -727,6 +746,7 @@ def applies(name: str, predicate: dict[str, Any]) -> bool:
         return False
     if name.startswith(("jpeg-twice-", "jpeg-trellis")) and kind["family"] != "jpeg":
         return False
+    name = name.partition("-of-jpeg-")[0]
     if name not in OTHER_SIZE:
         least_side = 24 if name == "composite" else 16 if name in MOVING else 1
         return model == file and min(model) >= least_side

@@ -68,8 +68,8 @@ Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="Frozen rules of search and decision: handled-standard-v2 (default) or "
-        "handled-quick-v2, which also search for edited outputs; pristine-quick-v3, "
+        help="Frozen rules of search and decision: handled-standard-v3 (default) or "
+        "handled-quick-v3, which also search for edited outputs; pristine-quick-v3, "
         "pristine-standard-v3 or pristine-strict-v3, which do not. Earlier versions are as they "
         "were.",
     ),

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from deniability.imaging.edited import EditedHandling
 from deniability.imaging.edits.codecs import JpegEdit
+from deniability.imaging.edits.edit import Edit
+from deniability.imaging.edits.warp import Mirrored
 from deniability.imaging.handling import STEPS, Handling, Observations
 from deniability.imaging.jpeg_operator import coefficients, dct_matrix
 from deniability.imaging.jpeg_tables import ijg_tables
@@ -34,9 +36,12 @@ def ijg_steps(quality: int, *, colour: bool) -> Tensor:
 class DecodedJpegHandling(EditedHandling):
     """A cell of DCT coefficients, as estimated from decoded pixels."""
 
-    def __init__(self, kind: ObservationKind, edit: JpegEdit, stored: Handling) -> None:
-        self._qualities = range(edit.lowest, edit.highest + 1)
-        self._colour = kind.model_channels == 3 and edit.subsampling == "4:4:4"
+    def __init__(
+        self, kind: ObservationKind, edit: Edit, first: JpegEdit, stored: Handling
+    ) -> None:
+        self._qualities = range(first.lowest, first.highest + 1)
+        self._colour = kind.model_channels == 3 and first.subsampling == "4:4:4"
+        self._turned = isinstance(edit, Mirrored)
         self._rows, self._columns = kind.height // 8, kind.width // 8
         self._layout = kind.model_copy(
             update={
@@ -59,7 +64,7 @@ class DecodedJpegHandling(EditedHandling):
 
     def operator(self, pictures: Tensor) -> Tensor:
         """B x C x H x W in [0, 1] to the coefficients of whole blocks, in units of 127.5 steps."""
-        whole = pictures[..., : 8 * self._rows, : 8 * self._columns]
+        whole = self._whole_blocks(pictures)
         found = coefficients(whole, self._layout, self._dct)
         return found if self._colour else found[:, : 64 * self._rows * self._columns]
 
@@ -82,11 +87,15 @@ class DecodedJpegHandling(EditedHandling):
             pixels=observations.pixels,
         )
 
+    def _whole_blocks(self, pictures: Tensor) -> Tensor:
+        """Return the part of pictures `... x H x W` that is whole blocks, as compressed."""
+        turned = pictures.flip(-1) if self._turned else pictures
+        return turned[..., : 8 * self._rows, : 8 * self._columns]
+
     def _clipped(self, pixels: Tensor) -> Tensor:
         """Tell of each whole block whether a pixel of it is at either end of the range: N x b."""
-        ends = ((pixels <= 0) | (pixels >= 1)).any(dim=1)
-        whole = ends[:, : 8 * self._rows, : 8 * self._columns]
-        blocks = whole.reshape(-1, self._rows, 8, self._columns, 8)
+        ends = self._whole_blocks(((pixels <= 0) | (pixels >= 1)).any(dim=1))
+        blocks = ends.reshape(-1, self._rows, 8, self._columns, 8)
         return blocks.any(dim=4).any(dim=2).flatten(1)
 
     def _estimated(self, blocks: Tensor) -> list[int]:

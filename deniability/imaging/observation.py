@@ -14,6 +14,7 @@ from deniability.imaging.decoded_jpeg import DecodedJpegHandling
 from deniability.imaging.edited import EditedHandling
 from deniability.imaging.edits import build_edit
 from deniability.imaging.edits.codecs import JpegEdit, Trellis
+from deniability.imaging.edits.of_jpeg import jpeg_on_grid
 from deniability.imaging.handling import Handling, Observations
 from deniability.imaging.jpeg import JpegHandling, observe_jpeg
 from deniability.imaging.jpeg_traces import CAUTION, jpeg_quality_before
@@ -70,8 +71,9 @@ def build_handling(kind: ObservationKind, *, device: torch.device | str = "cpu")
             return TwiceJpegHandling(kind, edit, stored)
         if isinstance(edit, Trellis):
             return TrellisJpegHandling(kind, edit, stored)
-    if isinstance(edit, JpegEdit) and kind.family == "lossless" and min(kind.file_size) >= 8:
-        return DecodedJpegHandling(kind, edit, stored)
+    first = jpeg_on_grid(edit)
+    if first is not None and kind.family == "lossless" and min(kind.file_size) >= 8:
+        return DecodedJpegHandling(kind, edit, first, stored)
     return EditedHandling(kind, edit, stored)
 
 

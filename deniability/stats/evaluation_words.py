@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from deniability.wire.edits import OF_JPEG, WORDS, EditName, applies, changes_size
+from deniability.wire.edits import OF_JPEG, WORDS, EditName, applies, changes_size, last_edit
 from deniability.wire.evaluation import Closeness, EvaluatedFamily, EvaluatedGroup
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.observation import ObservationKind
@@ -95,9 +95,9 @@ def edited_size(name: EditName, height: int, width: int) -> tuple[int, int]:
     """Return the size of the file for which a family that changes it is examined."""
     if not changes_size(name):
         return height, width
-    if name == "cut-out":
+    if last_edit(name) == "cut-out":
         return height - max(1, height // 9), width - max(1, width // 7)
-    if name == "framed":
+    if last_edit(name) == "framed":
         return height + max(1, height // 7), width + max(1, width // 5)
     return height * 3 // 2, width * 3 // 2
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from deniability.wire.base import UNPRINTABLE, Sha256Hex, Text, Timestamp, WireModel
+from deniability.wire.base import LongText, Sha256Hex, Text, Timestamp, WireModel
 from deniability.wire.exclusion import Exclusion
 from deniability.wire.registration import FileDescriptor
 
@@ -15,10 +15,6 @@ MAX_CANDIDATES = 64
 MIN_CANDIDATES = 2
 
 AttributionVerdict = Literal["attributed", "none-of-these", "several", "inconclusive"]
-#: One line of printable text that has room for the digest of every candidate.
-LongText = Annotated[
-    str, StringConstraints(min_length=1, max_length=8000, pattern=rf"^[^{UNPRINTABLE}]*$")
-]
 _Models = Annotated[tuple[Sha256Hex, ...], Field(max_length=MAX_CANDIDATES)]
 
 

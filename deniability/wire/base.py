@@ -26,6 +26,10 @@ UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 Text = Annotated[
     str, StringConstraints(min_length=1, max_length=2000, pattern=rf"^[^{UNPRINTABLE}]*$")
 ]
+#: One that has room for every way of handling, or the digests of many models.
+LongText = Annotated[
+    str, StringConstraints(min_length=1, max_length=8000, pattern=rf"^[^{UNPRINTABLE}]*$")
+]
 
 
 def _existing_time(value: str) -> str:

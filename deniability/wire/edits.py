@@ -69,10 +69,29 @@ EditName = Literal[
     # drawn otherwise, and several edits in a row
     "truncated",
     "composite",
+    # compressed, decoded, and then edited
+    "mirrored-of-jpeg-70-84",
+    "mirrored-of-jpeg-85-95",
+    "composite-of-jpeg-70-84",
+    "composite-of-jpeg-85-95",
+    "resized-nearest-of-jpeg-70-84",
+    "resized-nearest-of-jpeg-85-95",
+    "resized-bilinear-of-jpeg-70-84",
+    "resized-bilinear-of-jpeg-85-95",
+    "resized-bicubic-of-jpeg-70-84",
+    "resized-bicubic-of-jpeg-85-95",
+    "resized-lanczos-of-jpeg-70-84",
+    "resized-lanczos-of-jpeg-85-95",
+    "cut-out-of-jpeg-70-84",
+    "cut-out-of-jpeg-85-95",
+    "framed-of-jpeg-70-84",
+    "framed-of-jpeg-85-95",
 ]
 EDITS: tuple[EditName, ...] = get_args(EditName)
 #: Those of the first version of the handled presets, which never change.
 EDITS_V1: tuple[EditName, ...] = EDITS[:37]
+#: Those of the second version.
+EDITS_V2: tuple[EditName, ...] = EDITS[:49]
 #: What a user can narrow a search to: outputs as they are, or one of the edits.
 HandlingName = Literal["unedited"] | EditName
 
@@ -127,6 +146,22 @@ WORDS: dict[EditName, str] = {
     "jpeg-trellis": "quantised by a trellis",
     "truncated": "of latents nearer to the mean (0.5 to 1)",
     "composite": "scaled by 0.91 to 1.25, shifted, then toned",
+    "mirrored-of-jpeg-70-84": "a JPEG (q 70 to 84), then mirrored",
+    "mirrored-of-jpeg-85-95": "a JPEG (q 85 to 95), then mirrored",
+    "composite-of-jpeg-70-84": "a JPEG (q 70 to 84), then scaled by 0.91 to 1.25, shifted, toned",
+    "composite-of-jpeg-85-95": "a JPEG (q 85 to 95), then scaled by 0.91 to 1.25, shifted, toned",
+    "resized-nearest-of-jpeg-70-84": "a JPEG (q 70 to 84), resized to this size (nearest pixel)",
+    "resized-nearest-of-jpeg-85-95": "a JPEG (q 85 to 95), resized to this size (nearest pixel)",
+    "resized-bilinear-of-jpeg-70-84": "a JPEG (q 70 to 84), resized to this size (bilinear)",
+    "resized-bilinear-of-jpeg-85-95": "a JPEG (q 85 to 95), resized to this size (bilinear)",
+    "resized-bicubic-of-jpeg-70-84": "a JPEG (q 70 to 84), resized to this size (bicubic)",
+    "resized-bicubic-of-jpeg-85-95": "a JPEG (q 85 to 95), resized to this size (bicubic)",
+    "resized-lanczos-of-jpeg-70-84": "a JPEG (q 70 to 84), resized to this size (Lanczos)",
+    "resized-lanczos-of-jpeg-85-95": "a JPEG (q 85 to 95), resized to this size (Lanczos)",
+    "cut-out-of-jpeg-70-84": "a JPEG (q 70 to 84), then cut to this file's size",
+    "cut-out-of-jpeg-85-95": "a JPEG (q 85 to 95), then cut to this file's size",
+    "framed-of-jpeg-70-84": "a JPEG (q 70 to 84), then framed to this file's size",
+    "framed-of-jpeg-85-95": "a JPEG (q 85 to 95), then framed to this file's size",
 }
 
 #: What a picture of another size can have been through; all the others keep the size.
@@ -158,16 +193,19 @@ TWICE: dict[EditName, EditName] = {
 #: What a file without loss cannot have been through.
 OF_JPEG: frozenset[EditName] = frozenset({*TWICE.values(), "jpeg-trellis"})
 #: What they leave of a smaller picture is too little.
-_MOVING: frozenset[EditName] = frozenset(
-    {"shifted", "cropped", "rotated", "patched", "bordered", "captioned", "composite"}
-)
+_MOVING = {"shifted", "cropped", "rotated", "patched", "bordered", "captioned", "composite"}
 _LEAST_SIDE = {"composite": 24}
-_OTHER_SIZE: frozenset[EditName] = frozenset({*RESIZING, "cut-out", "framed"})
+_OTHER_SIZE = {*RESIZING, "cut-out", "framed"}
+
+
+def last_edit(name: EditName) -> str:
+    """Return the edit that gives a file its size and place: without what a JPEG was before."""
+    return name.partition("-of-jpeg-")[0]
 
 
 def changes_size(name: EditName) -> bool:
     """Tell whether an edit gives pictures of another size than the model's."""
-    return name in _OTHER_SIZE
+    return last_edit(name) in _OTHER_SIZE
 
 
 def applies(
@@ -195,11 +233,12 @@ def applies(
     if (not colour and name in _OF_COLOUR) or (family == "lossless" and name in OF_JPEG):
         return False
     if not changes_size(name):
-        least_side = _LEAST_SIDE.get(name, 16 if name in _MOVING else 1)
+        last = last_edit(name)
+        least_side = _LEAST_SIDE.get(last, 16 if last in _MOVING else 1)
         return model == file and min(model) >= least_side
     shares = [Fraction(f, m) for f, m in zip(file, model, strict=True)]
-    least = {"cut-out": Fraction(4, 5), "framed": Fraction(1)}.get(name, Fraction(1, 4))
-    most = {"cut-out": Fraction(1), "framed": Fraction(5, 4)}.get(name, Fraction(4))
+    least = {"cut-out": Fraction(4, 5), "framed": Fraction(1)}.get(last_edit(name), Fraction(1, 4))
+    most = {"cut-out": Fraction(1), "framed": Fraction(5, 4)}.get(last_edit(name), Fraction(4))
     return model != file and all(least <= share <= most for share in shares)
 
 

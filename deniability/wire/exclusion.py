@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deniability.wire.base import DecimalString, PlainDecimal, Sha256Hex, Text, Timestamp, WireModel
+from deniability.wire.base import (
+    DecimalString,
+    LongText,
+    PlainDecimal,
+    Sha256Hex,
+    Text,
+    Timestamp,
+    WireModel,
+)
 from deniability.wire.beacon import Beacon
 from deniability.wire.cited import CitedEvaluation
 from deniability.wire.controls import ControlSet, Count
@@ -122,7 +130,7 @@ class Finding(WireModel):
 
     verdict: Verdict
     tier: Tier
-    sentence: Text
+    sentence: LongText
     families: Annotated[tuple[FamilyFinding, ...], Field(min_length=1, max_length=64)]
     reached: Reached | None = None
 
@@ -182,7 +190,7 @@ class Exclusion(WireModel):
     """
 
     finding: Finding
-    scope: tuple[Text, ...]
+    scope: tuple[LongText, ...]
     accused: Accused
     model: ModelDescriptor
     generator: GeneratorSpec

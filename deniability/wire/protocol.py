@@ -14,7 +14,7 @@ from deniability.crypto.canonical import canonical_json
 from deniability.crypto.digest import sha256_hex
 from deniability.errors import InputError
 from deniability.wire.base import DecimalString, PlainDecimal, Text, WireModel
-from deniability.wire.edits import EDITS, EDITS_V1, EditName
+from deniability.wire.edits import EDITS, EDITS_V1, EDITS_V2, EditName
 
 #: Version of the search procedure. Controls made by another one are not comparable.
 ENGINE_VERSION = "1"
@@ -189,9 +189,9 @@ _FIRST = (
         "strict", controls=2999, alpha="0.001", restarts=48, encoder_outputs=100_000, mismatches=16
     ),
 )
-DEFAULT_PRESET = "handled-standard-v2"
+DEFAULT_PRESET = "handled-standard-v3"
 #: The default for several models in one file, which has room for no more than one under the other.
-SEVERAL_PRESET = "handled-quick-v2"
+SEVERAL_PRESET = "handled-quick-v3"
 #: Quicker, for pictures that are as the service gave them: unedited, or once saved as JPEG.
 UNEDITED_PRESET = "pristine-standard-v3"
 PRESETS: dict[str, Protocol] = {
@@ -202,7 +202,8 @@ PRESETS: dict[str, Protocol] = {
         *(_two_stages(_matrix_free(first)) for first in _FIRST),
         # A bundle of 2,999 controls in each of so many families would be larger than can be read.
         *(_handled(_matrix_free(first), "v1", EDITS_V1) for first in _FIRST[:2]),
-        *(_handled(_two_stages(_matrix_free(first)), "v2", EDITS) for first in _FIRST[:2]),
+        *(_handled(_two_stages(_matrix_free(first)), "v2", EDITS_V2) for first in _FIRST[:2]),
+        *(_handled(_two_stages(_matrix_free(first)), "v3", EDITS) for first in _FIRST[:2]),
     )
 }
 

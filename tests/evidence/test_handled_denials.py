@@ -1,6 +1,7 @@
 """No handled own output is denied: each family by its own codec, and edits that nobody modelled."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from deniability.imaging.edits import build_edit
 from deniability.imaging.observation import build_handling, lossless_kind
 from deniability.stats.binomial import upper_bound
 from deniability.stats.verdict import reached_threshold
-from deniability.wire.edits import EDITS, applies, changes_size
+from deniability.wire.edits import EDITS, applies, changes_size, last_edit
 from deniability.wire.generator import GeneratorSpec
 from deniability.wire.protocol import PRESETS
 
@@ -55,6 +56,7 @@ SIZES = {
     "cut-out": (14, 13),
     "framed": (18, 16),
 }
+SIZES |= {name: SIZES[last_edit(name)] for name in EDITS if last_edit(name) in SIZES}
 
 
 class Smooth(nn.Module):
@@ -178,6 +180,21 @@ class _Recording:
                 for p, s in zip(pictures, seeds, strict=True)
             ]
         )
+
+
+@pytest.mark.parametrize("size", [(24, 20), (12, 14), (14, 13)])
+def test_a_downloaded_jpeg_that_was_resized_or_cut_is_not_excluded(registered, size):
+    """Saved as JPEG, decoded, brought to another size, and stored: as people pass pictures on."""
+    for number, quality in enumerate((72, 80, 90)):
+        file = io.BytesIO()
+        Image.fromarray(own(registered, number)).save(file, "JPEG", quality=quality)
+        decoded = Image.open(file)
+        if size == (14, 13):
+            changed = decoded.crop((2, 1, 15, 15))
+        else:
+            changed = decoded.resize(size[::-1], Image.Resampling.BICUBIC)
+        image = saved(registered, np.asarray(changed), f"passed-on-{number}-{size}")
+        assert registered.verdict(image, EVERY).verdict != "excluded"
 
 
 def _inverted(pixels):

@@ -97,7 +97,7 @@ class _WebP(_Compressed):
         return target.getvalue()
 
 
-def jpeg(subsampling: str, lowest: int, highest: int, *, twice: bool = False) -> type[Edit]:
+def jpeg(subsampling: str, lowest: int, highest: int, *, twice: bool = False) -> type[JpegEdit]:
     """Return the family of JPEG with this subsampling ("4:4:4" or "4:2:0") and qualities."""
     bounds = {"lowest": lowest, "highest": highest, "subsampling": subsampling, "twice": twice}
     return type("Jpeg", (JpegEdit,), bounds)

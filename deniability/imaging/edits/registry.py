@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deniability.imaging.edits import codecs, composite, overlay, scale, tone, warp
 from deniability.imaging.edits.edit import Edit, Picture8
+from deniability.imaging.edits.of_jpeg import of_jpeg
 from deniability.imaging.normal import Float64Array
 from deniability.wire.edits import EditName
 from deniability.wire.observation import ObservationKind
@@ -77,6 +78,22 @@ _CLASSES: dict[EditName, type[Edit]] = {
     "jpeg-trellis": codecs.Trellis,
     "truncated": Truncated,
     "composite": composite.Composite,
+    "mirrored-of-jpeg-70-84": of_jpeg(warp.Mirrored, 70, 84),
+    "mirrored-of-jpeg-85-95": of_jpeg(warp.Mirrored, 85, 95),
+    "composite-of-jpeg-70-84": of_jpeg(composite.Composite, 70, 84),
+    "composite-of-jpeg-85-95": of_jpeg(composite.Composite, 85, 95),
+    "resized-nearest-of-jpeg-70-84": of_jpeg(scale.resized("nearest"), 70, 84),
+    "resized-nearest-of-jpeg-85-95": of_jpeg(scale.resized("nearest"), 85, 95),
+    "resized-bilinear-of-jpeg-70-84": of_jpeg(scale.resized("bilinear"), 70, 84),
+    "resized-bilinear-of-jpeg-85-95": of_jpeg(scale.resized("bilinear"), 85, 95),
+    "resized-bicubic-of-jpeg-70-84": of_jpeg(scale.resized("bicubic"), 70, 84),
+    "resized-bicubic-of-jpeg-85-95": of_jpeg(scale.resized("bicubic"), 85, 95),
+    "resized-lanczos-of-jpeg-70-84": of_jpeg(scale.resized("lanczos"), 70, 84),
+    "resized-lanczos-of-jpeg-85-95": of_jpeg(scale.resized("lanczos"), 85, 95),
+    "cut-out-of-jpeg-70-84": of_jpeg(warp.CutOut, 70, 84),
+    "cut-out-of-jpeg-85-95": of_jpeg(warp.CutOut, 85, 95),
+    "framed-of-jpeg-70-84": of_jpeg(warp.Framed, 70, 84),
+    "framed-of-jpeg-85-95": of_jpeg(warp.Framed, 85, 95),
 }
 
 
