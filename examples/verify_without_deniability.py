@@ -53,8 +53,8 @@ PRESETS = {
     "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
     "handled-quick-v2": "f6a8c79a3957e40a2d2f0c6e3457c2b8dd9ee93963ab619022d7143fb5a54de0",
     "handled-standard-v2": "e9919277bd7c3ed5a1ad63a241933a338b451b83100af8fc449a80a13f61ade2",
-    "handled-quick-v3": "4cf61554df4068a40feba005aaf8afc457c9b27e1383a4437b60dbf6247ce2e1",
-    "handled-standard-v3": "fd27708adddac8e7a4c8f2a0be7420a5b82012b4215f7692deda389c5e22517d",
+    "handled-quick-v3": "52b2ac78f372dc4ea4c0091c5e8004cbe1008d35d9466781ad8c94b39afc8d94",
+    "handled-standard-v3": "d3f88e3da756fa0be8cf611b7818d41d3c6a183e259bab715b415fbbcbf2ab0e",
 }
 OTHER_HANDLING = (
     "outputs handled more strongly, in several of these ways at once, or otherwise were not "
@@ -127,12 +127,19 @@ EDITS = {
     "cut-out-of-jpeg-85-95": "a JPEG (q 85 to 95), then cut to this file's size",
     "framed-of-jpeg-70-84": "a JPEG (q 70 to 84), then framed to this file's size",
     "framed-of-jpeg-85-95": "a JPEG (q 85 to 95), then framed to this file's size",
+    "cropped-of-jpeg-70-84": "a JPEG (q 70 to 84), then cropped by up to a fifth of each side",
+    "cropped-of-jpeg-85-95": "a JPEG (q 85 to 95), then cropped by up to a fifth of each side",
+    "part-bilinear": "cropped by up to a fifth of each side, resized to this size (bilinear)",
+    "part-bicubic": "cropped by up to a fifth of each side, resized to this size (bicubic)",
+    "part-lanczos": "cropped by up to a fifth of each side, resized to this size (Lanczos)",
+    "part-bicubic-of-jpeg-70-84": "a JPEG (q 70 to 84), so cropped, resized to this size (bicubic)",
+    "part-bicubic-of-jpeg-85-95": "a JPEG (q 85 to 95), so cropped, resized to this size (bicubic)",
 }
 MOVING = {
     *("shifted", "cropped", "rotated", "patched", "bordered", "captioned", "composite"),
 }
 RESIZED = {"resized-nearest", "resized-bilinear", "resized-bicubic", "resized-lanczos"}
-OTHER_SIZE = {*RESIZED, "cut-out", "framed"}
+OTHER_SIZE = {*RESIZED, "part-bilinear", "part-bicubic", "part-lanczos", "cut-out", "framed"}
 LOSSLESS_WAYS = (
     "other-rounding",
     "plus-minus-one-step",

@@ -86,6 +86,14 @@ EditName = Literal[
     "cut-out-of-jpeg-85-95",
     "framed-of-jpeg-70-84",
     "framed-of-jpeg-85-95",
+    "cropped-of-jpeg-70-84",
+    "cropped-of-jpeg-85-95",
+    # cut and resized in one
+    "part-bilinear",
+    "part-bicubic",
+    "part-lanczos",
+    "part-bicubic-of-jpeg-70-84",
+    "part-bicubic-of-jpeg-85-95",
 ]
 EDITS: tuple[EditName, ...] = get_args(EditName)
 #: Those of the first version of the handled presets, which never change.
@@ -162,6 +170,13 @@ WORDS: dict[EditName, str] = {
     "cut-out-of-jpeg-85-95": "a JPEG (q 85 to 95), then cut to this file's size",
     "framed-of-jpeg-70-84": "a JPEG (q 70 to 84), then framed to this file's size",
     "framed-of-jpeg-85-95": "a JPEG (q 85 to 95), then framed to this file's size",
+    "cropped-of-jpeg-70-84": "a JPEG (q 70 to 84), then cropped by up to a fifth of each side",
+    "cropped-of-jpeg-85-95": "a JPEG (q 85 to 95), then cropped by up to a fifth of each side",
+    "part-bilinear": "cropped by up to a fifth of each side, resized to this size (bilinear)",
+    "part-bicubic": "cropped by up to a fifth of each side, resized to this size (bicubic)",
+    "part-lanczos": "cropped by up to a fifth of each side, resized to this size (Lanczos)",
+    "part-bicubic-of-jpeg-70-84": "a JPEG (q 70 to 84), so cropped, resized to this size (bicubic)",
+    "part-bicubic-of-jpeg-85-95": "a JPEG (q 85 to 95), so cropped, resized to this size (bicubic)",
 }
 
 #: What a picture of another size can have been through; all the others keep the size.
@@ -195,7 +210,8 @@ OF_JPEG: frozenset[EditName] = frozenset({*TWICE.values(), "jpeg-trellis"})
 #: What they leave of a smaller picture is too little.
 _MOVING = {"shifted", "cropped", "rotated", "patched", "bordered", "captioned", "composite"}
 _LEAST_SIDE = {"composite": 24}
-_OTHER_SIZE = {*RESIZING, "cut-out", "framed"}
+_PARTS = {"part-bilinear", "part-bicubic", "part-lanczos"}
+_OTHER_SIZE = {*RESIZING, *_PARTS, "cut-out", "framed"}
 
 
 def last_edit(name: EditName) -> str:

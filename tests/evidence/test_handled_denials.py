@@ -55,6 +55,9 @@ SIZES = {
     "resized-lanczos": (33, 33),
     "cut-out": (14, 13),
     "framed": (18, 16),
+    "part-bilinear": (24, 20),
+    "part-bicubic": (14, 20),
+    "part-lanczos": (21, 21),
 }
 SIZES |= {name: SIZES[last_edit(name)] for name in EDITS if last_edit(name) in SIZES}
 

@@ -51,6 +51,9 @@ STEPS_OFF = {
     "resized-bilinear": 1.2,
     "resized-bicubic": 1.2,
     "resized-lanczos": 1.2,
+    "part-bilinear": 1.2,
+    "part-bicubic": 1.2,
+    "part-lanczos": 1.3,
     "halved": 2.5,
     "reduced": 2.5,
     "enlarged": 2.5,
@@ -252,7 +255,7 @@ def test_what_is_undone_is_about_what_it_was(name, shape, size):
         undone = edit.undo(seen, torch.from_numpy(parameters)[None])[0].numpy()
         assert undone.shape == shape
         inner = np.abs(undone * 255 - picture)[:, 5:-5, 5:-5]
-        assert inner.mean() < (40 if name.startswith(("blurred", "resized")) else 10)
+        assert inner.mean() < (40 if name.startswith(("blurred", "resized", "part")) else 10)
 
 
 @pytest.mark.parametrize(("name", "shape", "size"), MODELLED)

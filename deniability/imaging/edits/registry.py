@@ -5,6 +5,7 @@ from __future__ import annotations
 from deniability.imaging.edits import codecs, composite, overlay, scale, tone, warp
 from deniability.imaging.edits.edit import Edit, Picture8
 from deniability.imaging.edits.of_jpeg import of_jpeg
+from deniability.imaging.edits.part import part
 from deniability.imaging.normal import Float64Array
 from deniability.wire.edits import EditName
 from deniability.wire.observation import ObservationKind
@@ -94,6 +95,13 @@ _CLASSES: dict[EditName, type[Edit]] = {
     "cut-out-of-jpeg-85-95": of_jpeg(warp.CutOut, 85, 95),
     "framed-of-jpeg-70-84": of_jpeg(warp.Framed, 70, 84),
     "framed-of-jpeg-85-95": of_jpeg(warp.Framed, 85, 95),
+    "cropped-of-jpeg-70-84": of_jpeg(warp.Cropped, 70, 84),
+    "cropped-of-jpeg-85-95": of_jpeg(warp.Cropped, 85, 95),
+    "part-bilinear": part("bilinear"),
+    "part-bicubic": part("bicubic"),
+    "part-lanczos": part("lanczos"),
+    "part-bicubic-of-jpeg-70-84": of_jpeg(part("bicubic"), 70, 84),
+    "part-bicubic-of-jpeg-85-95": of_jpeg(part("bicubic"), 85, 95),
 }
 
 
