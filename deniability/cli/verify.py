@@ -47,7 +47,11 @@ from deniability.cli.verify_binding import (
     refuse_others,
     verify_binding_file,
 )
-from deniability.cli.verify_evaluation import compare_evaluation, verify_evaluation_file
+from deniability.cli.verify_evaluation import (
+    compare_evaluation,
+    is_evaluation,
+    verify_evaluation_file,
+)
 from deniability.cli.withdraw import check_withdrawals, read_withdrawals
 from deniability.errors import StatementError
 from deniability.wire.statement import BINDING_TYPE, EVALUATION_TYPE
@@ -69,9 +73,11 @@ def verify(
         Path, typer.Argument(help="The bundle; or an attribution, a binding or an evaluation.")
     ],
     image: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--image", help="The accused picture; of a binding the folder of its pictures."
+            "--image",
+            help="The accused picture; of a binding the folder of its pictures, of an evaluation "
+            "that of strangers' pictures, repeatable there.",
         ),
     ] = None,
     model: Annotated[
@@ -119,7 +125,10 @@ def verify(
     replay: Annotated[
         int | None,
         typer.Option(
-            "--replay", min=1, help="V2: search again, with this many fresh controls of your own."
+            "--replay",
+            min=1,
+            help="V2: search again, with this many fresh controls of your own; of an evaluation "
+            "for so many pictures of each group.",
         ),
     ] = None,
     require: Annotated[
@@ -179,6 +188,14 @@ def verify(
             help="The evaluation that the bundle cites: its figures have to be the same.",
         ),
     ] = None,
+    registration: Annotated[
+        Path | None,
+        typer.Option(
+            "--registration",
+            help="The registration that an evaluation names, its latents file beside it. Default: "
+            "MODEL.registration.json beside the model, if it is that one.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -188,22 +205,30 @@ def verify(
     from deniability.verify.bundle import VerifiedBundle  # noqa: PLC0415
 
     out = Output(json, quiet)
-    models = model or []
+    models, images = model or [], image or []
     witnesses = Witnesses(tuple(attestation or ()), tuple(examiner or ()), examiners)
     request = VerificationRequest(
-        *(bundle, image, models[0] if models else None, latents, flags, replay, device, require),
+        *(bundle, images[0] if images else None, models[0] if models else None),
+        *(latents, flags, replay, device, require),
         vouched=bool(witnesses.files),
         trust_model=trust_model,
         time_limit=time_limit,
         memory_limit=memory_limit,
+        folders=tuple(images),
+        registration=registration,
     )
-    check_request(request, require)
+    raw = _read(bundle)
+    evaluated = request.unusual and is_evaluation(raw)
+    check_request(request, require, pictures=not evaluated)
+    if not evaluated:
+        refuse_others({"--registration": registration})
+        if len(images) > 1:
+            raise UsageError("several pictures for one", where="--image", found=str(images[1]))
     signing = signing_examiner(attest, attest_key)
     withdrawals = read_withdrawals(withdrawal)
     report = VerificationReport(checked=[_V0_CHECKED], accused_at=read_accused_at(accused_at))
     trust, source = _trust(key)
     trust = replace(trust, tsa_roots=read_roots(tsa_root))
-    raw = _read(bundle)
     try:
         verified = _verify_bytes(raw, bundle, trust)
     except StatementError as cause:
@@ -217,12 +242,15 @@ def verify(
                 "--beacon-file": beacon_file,
                 "--chain": chain,
                 "--evaluation": evaluation,
-                "--replay": replay,
             }
         )
+        if len(models) > 1:
+            raise UsageError("several models for one", where="--model", found=models[1]) from None
         if cause.found == EVALUATION_TYPE:
-            verify_evaluation_file(out, raw, request, trust, source, obtained, withdrawals)
+            refuse_others({"--latents": latents, "--obtained": obtained})
+            verify_evaluation_file(out, raw, request, trust, source, withdrawals)
         else:
+            refuse_others({"--replay": replay})
             verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
         return
     if not isinstance(verified, VerifiedBundle):

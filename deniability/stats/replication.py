@@ -122,7 +122,7 @@ class FreshTests:
         stated, stated_denied: likewise of the signer's.
         p_denied: probability of as many denials or more among the fresh ones, if both are alike.
         p_own: of their residuals being so much larger than the signer's own outputs'.
-        p_controls: likewise than the controls'.
+        p_controls: of as many fresh ones being clearly not found, given how many controls are.
 
     """
 
@@ -134,35 +134,31 @@ class FreshTests:
     p_own: Fraction
     p_controls: Fraction
 
-    @property
-    def smallest(self) -> Fraction:
-        """The least probable of the three."""
-        return min(self.p_denied, self.p_own, self.p_controls)
-
 
 def fresh_tests(
     fresh: Sequence[Residual], own: Sequence[Residual], rule: FamilyRule, lowest: Fraction
 ) -> FreshTests:
     """Test fresh own outputs of one family against the stated own outputs and controls.
 
-    Exact for exchangeable residuals: hypergeometric for denials, and Kolmogorov-Smirnov for the
-    residuals, one-sided towards harder fresh outputs; ties make it err on passing.
+    Exact for exchangeable residuals, one-sided towards harder fresh outputs: hypergeometric for
+    counts, and Kolmogorov-Smirnov for all residuals of own outputs, where ties err on passing.
     """
+    cut = CLEAR * lowest
 
     def raised(values: Sequence[Residual]) -> list[Residual]:
         return [max(value, lowest) for value in values]
 
-    m, n, controls = len(fresh), len(own), rule.residuals
+    m, n = len(fresh), len(own)
+    lost, controls_lost = (sum(v > cut for v in values) for values in (fresh, rule.residuals))
     denied, stated_denied = (sum(map(rule.denies, values)) for values in (fresh, own))
-    here = raised(fresh)
     return FreshTests(
         count=m,
         denied=denied,
         stated=n,
         stated_denied=stated_denied,
         p_denied=hypergeometric_tail(denied, m, stated_denied, n),
-        p_own=excess_tail(largest_excess(here, raised(own)), m, n),
-        p_controls=excess_tail(largest_excess(here, raised(controls)), m, len(controls)),
+        p_own=excess_tail(largest_excess(raised(fresh), raised(own)), m, n),
+        p_controls=hypergeometric_tail(lost, m, controls_lost, len(rule.residuals)),
     )
 
 

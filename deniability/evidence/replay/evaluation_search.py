@@ -284,11 +284,17 @@ def _judge_fresh(found: FreshTests, families: int, field: str) -> None:
             expected=f"about {found.stated_denied} of {found.stated}",
             found=f"{found.denied} of {found.count} (probability {decimal_up(found.p_denied, 6)})",
         )
-    for what, p in (("own outputs", found.p_own), ("controls", found.p_controls)):
-        if p < level:
-            raise ReplayError(
-                f"fresh own outputs are harder to find than the evaluation's {what}",
-                where=f"{field}: residuals ({what})",
-                expected="to be as far from the model",
-                found=f"farther (probability {decimal_up(p, 6)})",
-            )
+    if found.p_own < level:
+        raise ReplayError(
+            "fresh own outputs are farther from the model than the evaluation's",
+            where=f"{field}.groups.0.residuals",
+            expected="to be as far",
+            found=f"farther (probability {decimal_up(found.p_own, 6)})",
+        )
+    if found.p_controls < level:
+        raise ReplayError(
+            "fresh own outputs are harder to find than the controls: those are not believable",
+            where=f"{field}.controls",
+            expected="as many to be found",
+            found=f"fewer (probability {decimal_up(found.p_controls, 6)})",
+        )
