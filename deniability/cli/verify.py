@@ -208,7 +208,9 @@ def verify(
     models, images = model or [], image or []
     witnesses = Witnesses(tuple(attestation or ()), tuple(examiner or ()), examiners)
     request = VerificationRequest(
-        *(bundle, images[0] if images else None, models[0] if models else None),
+        bundle,
+        next(iter(images), None),
+        next(iter(models), None),
         *(latents, flags, replay, device, require),
         vouched=bool(witnesses.files),
         trust_model=trust_model,
@@ -217,18 +219,11 @@ def verify(
         folders=tuple(images),
         registration=registration,
     )
-    raw = _read(bundle)
-    evaluated = request.unusual and is_evaluation(raw)
-    check_request(request, require, pictures=not evaluated)
-    if not evaluated:
-        refuse_others({"--registration": registration})
-        if len(images) > 1:
-            raise UsageError("several pictures for one", where="--image", found=str(images[1]))
+    raw = _read_for(request)
     signing = signing_examiner(attest, attest_key)
     withdrawals = read_withdrawals(withdrawal)
     report = VerificationReport(checked=[_V0_CHECKED], accused_at=read_accused_at(accused_at))
-    trust, source = _trust(key)
-    trust = replace(trust, tsa_roots=read_roots(tsa_root))
+    trust, source = _trust(key, tsa_root)
     try:
         verified = _verify_bytes(raw, bundle, trust)
     except StatementError as cause:
@@ -242,10 +237,9 @@ def verify(
                 "--beacon-file": beacon_file,
                 "--chain": chain,
                 "--evaluation": evaluation,
+                "--model (the second)": models[1:] or None,
             }
         )
-        if len(models) > 1:
-            raise UsageError("several models for one", where="--model", found=models[1]) from None
         if cause.found == EVALUATION_TYPE:
             refuse_others({"--latents": latents, "--obtained": obtained})
             verify_evaluation_file(out, raw, request, trust, source, withdrawals)
@@ -293,6 +287,20 @@ def verify(
     )
 
 
+def _read_for(request: VerificationRequest) -> bytes:
+    """Read the file; refuse what is of no use for it, or cannot reach the level asked for."""
+    raw = _read(request.bundle)
+    evaluated = request.unusual and is_evaluation(raw)
+    check_request(request, request.require, pictures=not evaluated)
+    if evaluated:
+        return raw
+    if request.registration is not None:
+        raise UsageError("an option for an evaluation alone", where="--registration")
+    if len(request.folders) > 1:
+        raise UsageError("several pictures for one", where="--image", found=str(request.folders[1]))
+    return raw
+
+
 def _levels_left(reached: Level) -> list[str]:
     """Say which levels were not checked, and what they need."""
     lines = {
@@ -304,17 +312,20 @@ def _levels_left(reached: Level) -> list[str]:
     return [line for level, line in lines.items() if level > reached]
 
 
-def _trust(keys: list[Path] | None) -> tuple[TrustPolicy, str]:
+def _trust(keys: list[Path] | None, roots: list[Path] | None) -> tuple[TrustPolicy, str]:
     from deniability.verify.trust import (  # noqa: PLC0415
         TrustPolicy,
         default_trust_folder,
         load_trust_store,
     )
 
+    authorities = read_roots(roots)
     if keys:
-        return TrustPolicy.from_key_files(keys), "given with --key"
-    folder = default_trust_folder()
-    return load_trust_store(folder), f"trusted in {folder}"
+        policy, source = TrustPolicy.from_key_files(keys), "given with --key"
+    else:
+        folder = default_trust_folder()
+        policy, source = load_trust_store(folder), f"trusted in {folder}"
+    return replace(policy, tsa_roots=authorities), source
 
 
 def _read(path: Path) -> bytes:

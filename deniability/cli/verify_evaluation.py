@@ -190,7 +190,7 @@ def _replay_here(
 
 
 def _add(report: VerificationReport, level: Level, lines: tuple[str, ...], reached: Level) -> None:
-    """Sort sentences into what was checked and what was not; what a later level does is not told."""
+    """Sort sentences into what was checked and, of the last level, what was not."""
     for line in lines:
         if not line.startswith("Not checked"):
             report.checked.append(f"{level.upper()} checked: {line}")
