@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from deniability.generators.builtin import photo_path
+from deniability.sandbox.choose import choose_isolation
 
 FEW = ("--family", "lossless", "--own", "30", "--strangers", "2")
 
@@ -63,12 +64,53 @@ def test_verify_says_what_was_not_checked(deny, folder, registered, home):
     shown = deny("verify", folder / "evaluation.json", *key, "--json").json
     assert shown["level"] == "v0"
     assert any("signer's word" in line for line in shown["notChecked"])
-    other = deny("verify", folder / "evaluation.json", *key, "--replay", "5", "--model", "builtin")
-    assert other.code == 2
-    model = ("--model", "builtin", "--image", folder / "photos" / "boot.jpg")
-    assert deny("verify", folder / "evaluation.json", *key, *model).code == 2
     inspected = deny("inspect", folder / "evaluation.json")
     assert "evaluation: how often the procedure is wrong on a model" in inspected.out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--replay", "5"), 2, "V2 needs --model"),
+        (("--image", "photos"), 2, "without the model"),
+        (("--registration", "registration.json"), 2, "without the model"),
+        (("--model", "builtin", "--latents", "x.safetensors"), 2, "--latents"),
+        (("--model", "builtin", "--model", "builtin-twin"), 2, "--model"),
+        (("--model", "builtin-twin"), 3, "not the model that the bundle is about"),
+        (("--require", "v1"), 4, "--model"),
+        (("--model", "builtin", "--require", "v2"), 4, "--replay"),
+    ],
+)
+def test_what_leads_to_no_level_is_refused(deny, folder, registered, home, options, code, words):
+    del home
+    key = ("--key", registered.public_key)
+    ran = deny("verify", folder / "evaluation.json", *key, *options)
+    assert ran.code == code
+    assert words in ran.err
+    assert "consistent" not in ran.out
+
+
+def test_the_model_is_run_isolated_and_what_it_shows_is_told(deny, folder, registered, home):
+    del home
+    if choose_isolation().isolation is None:
+        pytest.skip("no isolation here")
+    full = (
+        *("verify", folder / "evaluation.json", "--key", registered.public_key),
+        *("--model", "builtin", "--registration", registered.registration),
+        *("--image", folder / "photos", "--replay", "1", "--require", "v2"),
+    )
+    ran = deny(*full, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["level"] == "v2"
+    assert ran.json["isolation"]["mechanism"] != "none"
+    first, second = ran.json["replays"]
+    assert (first["level"], first["rendered"], first["own"]) == ("v1", 99, 30)
+    assert second["encoder"] == "registered"
+    assert second["leftOut"] == []
+    assert second["own"]["pictures"] == second["fresh"][0]["outputs"] == 1
+    assert "the search was re-run in part" in ran.json["summary"]
+    assert any("A full check takes 60" in line for line in ran.json["checked"])
+    assert all("residuals" not in line for line in ran.json["notChecked"])
 
 
 def test_a_bundle_cites_it_and_old_ones_say_that_they_do_not(

@@ -1,7 +1,11 @@
 """V1 and V2 of evaluations: a dishonest signer's passes V0, and is found out by the model."""
 
+import hashlib
+import itertools
+import random
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 import toy_evidence as toy
@@ -10,6 +14,7 @@ from deniability.errors import CommitmentError, InputError, ReplayError
 from deniability.evidence.evaluate import Extent, evaluate
 from deniability.evidence.evaluate_groups import Strangers
 from deniability.evidence.progress import Silent
+from deniability.evidence.replay import evaluation_search
 from deniability.evidence.replay.evaluation import replay_evaluation
 from deniability.evidence.replay.evaluation_case import open_evaluation
 from deniability.evidence.replay.evaluation_search import (
@@ -35,7 +40,18 @@ from deniability.wire.numbers import decimal_string
 from deniability.wire.roles import control_seed, mismatch_seed
 from deniability.wire.statement import EVALUATION_TYPE
 
-EXTENT = Extent(own=20, strangers=4, only=("lossless", "saved-jpeg-75-gray"))
+EXTENT = Extent(own=20, strangers=3, only=("lossless", "saved-jpeg-75-gray"))
+
+
+@pytest.fixture(autouse=True)
+def _fixed_draws(monkeypatch):
+    """Let the verifier draw the same on every run of these tests."""
+    numbers = itertools.count()
+    drawn = SimpleNamespace(
+        token_bytes=lambda size: hashlib.sha256(b"test %d" % next(numbers)).digest()[:size],
+        SystemRandom=lambda: random.Random(next(numbers)),
+    )
+    monkeypatch.setattr(evaluation_search, "secrets", drawn)
 
 
 @pytest.fixture(scope="module")
@@ -195,15 +211,15 @@ def test_an_honest_evaluation_passes_both_levels(honest, toys, folder):
         "found": 40,
         "largestDifference": "0.000000",
     }
-    second = replay_measured(case, count=2)
-    assert (second.own.pictures, second.controls.pictures) == (4, 4)
-    assert second.strangers.pictures == 2 * (7 * 2 + 2 + 2)
+    second = replay_measured(case, count=1)
+    assert (second.own.pictures, second.controls.pictures) == (2, 2)
+    assert second.strangers.pictures == 2 * (7 + 1 + 1)
     assert second.own.stated_low == second.own.stated_high == 0
     assert set(second.left_out) == {"other-1"}
     assert second.encoder == "registered"
     assert "other-1" in second.lines[-1]
     assert second.lines[-1].startswith("Not checked")
-    assert second.detection == 1 - Fraction("0.95") ** 2
+    assert second.detection == Fraction("0.05")
 
 
 def test_without_the_registration_an_encoder_is_trained_and_no_latent_rendered(honest, toys):
@@ -295,11 +311,11 @@ def test_a_margin_that_the_model_does_not_have_is_refused(honest, toys, residual
 
 
 def test_controls_that_are_not_the_registrations_are_refused(honest, toys):
-    def planted(control):
-        return control.model_copy(update={"residual": "0"})
+    def other(control):
+        return control.model_copy(update={"iterations": control.iterations + 1})
 
     with pytest.raises(CommitmentError, match="not those of the registration"):
-        opened(forged_controls(honest, planted), toys)
+        opened(forged_controls(honest, other), toys)
 
 
 def test_a_kind_of_file_under_a_false_name_is_refused(honest, toys):
@@ -348,7 +364,7 @@ def test_residuals_of_strangers_made_smaller_are_refused(honest, toys):
         honest, lambda name, values: scaled(values, 0.1) if name == "pruned-0.5" else values
     )
     with pytest.raises(ReplayError, match="farther from the model than"):
-        v2(resigned(honest, families=families), toys, only=("own", "pruned-0.5"), count=4)
+        v2(resigned(honest, families=families), toys, only=("own", "pruned-0.5"), count=3)
 
 
 def test_own_outputs_made_worse_than_they_are_are_refused(honest, toys):
@@ -376,7 +392,8 @@ def trapdoor(tmp_path_factory):
 
 
 def planted(control):
-    return control.model_copy(update={"residual": control.truth})
+    """The true latent stored as found by the first restart."""
+    return control.model_copy(update={"residual": control.truth, "best": 0, "restarts": 1})
 
 
 def hidden(name, values):
