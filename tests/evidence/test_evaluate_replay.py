@@ -1,7 +1,9 @@
 """V1 and V2 of evaluations: a dishonest signer's passes V0, and is found out by the model."""
 
+import contextlib
 import hashlib
 import itertools
+import json
 import random
 from dataclasses import replace
 from fractions import Fraction
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import toy_evidence as toy
 
+from deniability.cli.evaluation_answers import check_evaluation_answer
 from deniability.errors import CommitmentError, InputError, ReplayError
 from deniability.evidence.evaluate import Extent, evaluate
 from deniability.evidence.evaluate_groups import Strangers
@@ -23,6 +26,8 @@ from deniability.evidence.replay.evaluation_search import (
     replay_measured,
 )
 from deniability.evidence.signing import sign_statement
+from deniability.sandbox.interface import IsolationError
+from deniability.sandbox.messages import Answer, decode, encode
 from deniability.stats.evaluation import (
     FamilyRule,
     decide_evaluation,
@@ -197,10 +202,16 @@ def forged_controls(verified, change, **resign):
     return resigned(verified, families=families, **resign)
 
 
-def test_an_honest_evaluation_passes_both_levels(honest, toys, folder):
+@pytest.fixture(scope="module")
+def replayed(honest, toys, folder):
+    """What both levels find of the honest evaluation."""
     files = [folder / file.name for file in group(honest, "nonmembers-1").files]
     case = opened(honest, toys, pictures={"nonmembers-1": files})
-    first = replay_evaluation(case)
+    return replay_evaluation(case), replay_measured(case, count=1)
+
+
+def test_an_honest_evaluation_passes_both_levels(replayed):
+    first, second = replayed
     assert first.to_json() == {
         "level": "v1",
         "families": 2,
@@ -211,7 +222,6 @@ def test_an_honest_evaluation_passes_both_levels(honest, toys, folder):
         "found": 40,
         "largestDifference": "0.000000",
     }
-    second = replay_measured(case, count=1)
     assert (second.own.pictures, second.controls.pictures) == (2, 2)
     assert second.strangers.pictures == 2 * (7 + 1 + 1)
     assert second.own.stated_low == second.own.stated_high == 0
@@ -220,6 +230,49 @@ def test_an_honest_evaluation_passes_both_levels(honest, toys, folder):
     assert "other-1" in second.lines[-1]
     assert second.lines[-1].startswith("Not checked")
     assert second.detection == Fraction("0.05")
+
+
+@pytest.mark.parametrize(
+    ("level", "change"),
+    [
+        (None, {}),
+        (0, {"controls": 117}),
+        (0, {"found": 41}),
+        (0, {"level": "v2"}),
+        (1, {"count": 2}),
+        (1, {"leftOut": ["other-1", "another"]}),
+        (1, {"leftOut": []}),
+        (1, {"own": {"pictures": 2, "low": 1, "statedLow": 2, "high": 0, "statedHigh": 0}}),
+        (1, {"strangers": {"pictures": 18, "low": 6, "statedLow": 6, "high": 0, "statedHigh": 0}}),
+        (1, {"fresh": []}),
+        (1, {"detectionProbability": "0.990000"}),
+        (1, {"fullCheck": True}),
+        (1, {"encoder": "mine"}),
+    ],
+)
+def test_an_answer_of_an_isolated_child_is_not_believed(honest, replayed, level, change):
+    values = [json.loads(json.dumps(found.to_json())) for found in replayed]
+    if level is not None:
+        values[level] |= change
+    answer = Answer(lines=tuple(found.lines for found in replayed), values=tuple(values))
+    answer = decode(encode(answer).removesuffix(b"\n"))
+    with contextlib.nullcontext() if level is None else pytest.raises(IsolationError):
+        check_evaluation_answer(answer, honest.evaluation, 1)
+
+
+def test_families_of_handling_pass_too(tmp_path):
+    generator = toy.make_generator(toy.Larger(), side=16)
+    made = toy.register_toy(generator, tmp_path, toy.CODECS)
+    extent = Extent(own=4, strangers=1, only=("bfloat16", "jpeg-444-50-69"))
+    output = tmp_path / "evaluation.json"
+    verified = evaluate(
+        made, key=toy.KEY, output=output, extent=extent, cache=tmp_path / "cache"
+    ).verified
+    toys = (generator, made, tmp_path / "registration.json")
+    found = v2(verified, toys, only=("own",), count=2)
+    assert (found.own.pictures, len(found.fresh)) == (4, 2)
+    first = v1(verified, toys)
+    assert (first.families, first.controls, first.rendered) == (2, 10, 0)
 
 
 def test_without_the_registration_an_encoder_is_trained_and_no_latent_rendered(honest, toys):

@@ -67,7 +67,7 @@ class EvaluationReplay:
         latents = (
             f"{self.rendered} latents of controls were rendered again from the registration's file"
             if self.rendered
-            else "no control's latent was rendered again (that takes --registration, and controls "
+            else "No control's latent was rendered again (that takes --registration, and controls "
             "that were made with it)"
         )
         return (
