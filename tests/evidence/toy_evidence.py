@@ -62,7 +62,7 @@ NO_STEPS = _protocol("no-steps", iterations=0)
 BY_ADAM = _protocol("adam", dense_limit=0, adam_iterations=600, restarts=3)
 BY_CG = _protocol("gncg", dense_limit=0, large_solver="gauss-newton-cg", cg_iterations=16)
 #: As few searches as find this file's toys again.
-BRIEF = _protocol("brief", restarts=2, iterations=15, encoder_outputs=128 * 10)
+BRIEF = _protocol("brief", restarts=2, iterations=10, encoder_outputs=128 * 10)
 #: More restarts on the accused than on a control, and edits of every sort.
 HANDLED = _protocol(
     "handled",

@@ -138,9 +138,25 @@ def _controls_again(
     latents = known.latents if known is not None and same else None
     truths, bests = evaluated_again(procedure, handling, latents)
     limits = thresholds(stored, procedure.protocol)
-    threshold = comparison_threshold(
-        procedure.protocol, handling, decimal_string_up(limits.threshold), truths
+    ours = thresholds(
+        stored.model_copy(
+            update={
+                "controls": tuple(
+                    control.model_copy(
+                        update={"truth": None if truth is None else decimal_string(truth)}
+                    )
+                    for control, truth in zip(stored.controls, truths, strict=True)
+                ),
+                "mismatches": measure_mismatches(
+                    procedure, handling, limits.threshold, progress=Silent()
+                ),
+            }
+        ),
+        procedure.protocol,
     )
+    # The smaller one: truths that a signer made larger are not to widen their own tolerance.
+    smaller = decimal_string_up(min(limits.threshold, ours.threshold))
+    threshold = comparison_threshold(procedure.protocol, handling, smaller, truths)
     differences = [
         compare_residuals(
             control.truth, truth, f"{field}.controls.{control.index}.truth", threshold
@@ -159,23 +175,10 @@ def _controls_again(
                     expected=str(control.latent),
                 )
             differences.append(compare_residuals(control.residual, best, place, threshold))
-    ours = stored.model_copy(
-        update={
-            "controls": tuple(
-                control.model_copy(
-                    update={"truth": None if truth is None else decimal_string(truth)}
-                )
-                for control, truth in zip(stored.controls, truths, strict=True)
-            ),
-            "mismatches": measure_mismatches(
-                procedure, handling, limits.threshold, progress=Silent()
-            ),
-        }
-    )
     own_processor = handling.way in BY_PROCESSOR
     _compare_margins(
         limits.largest,
-        thresholds(ours, procedure.protocol).largest,
+        ours.largest,
         _MARGIN_BY_PROCESSOR if own_processor else _MARGIN,
         field,
     )
