@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from deniability.generators.builtin import photo_path
-from deniability.sandbox.choose import choose_isolation
+from deniability.sandbox.choose import Choice, choose_isolation
 
 FEW = ("--family", "lossless", "--own", "30", "--strangers", "2")
 
@@ -95,39 +95,55 @@ def test_what_leads_to_no_level_is_refused(deny, folder, registered, home, optio
 
 @pytest.fixture
 def checked(deny, folder, registered, home):
-    """Run `verify` with the model, isolated."""
+    """Run `verify` with the model."""
     del home
-    if choose_isolation().isolation is None:
-        pytest.skip("no isolation here")
 
     def run(*options):
-        ran = deny(
+        return deny(
             *("verify", folder / "evaluation.json", "--key", registered.public_key),
             *("--model", "builtin", *options, "--json"),
         )
-        assert ran.code == 0, ran.err
-        assert ran.json["isolation"]["mechanism"] != "none"
-        return ran.json
 
     return run
 
 
-def test_v1_measures_the_rule_on_an_isolated_model(checked, registered):
-    told = checked("--registration", registered.registration, "--require", "v1")
+@pytest.fixture
+def isolated():
+    if choose_isolation().isolation is None:
+        pytest.skip("no isolation here")
+
+
+@pytest.mark.usefixtures("isolated")
+def test_v1_measures_the_rule_on_an_isolated_model(checked, registered, monkeypatch):
+    options = ("--registration", registered.registration, "--require", "v1")
+    ran = checked(*options)
+    assert ran.code == 0, ran.err
+    told = ran.json
+    assert told["isolation"]["mechanism"] != "none"
     assert told["level"] == "v1"
     assert "the residuals are the signer's word" in told["summary"]
     (found,) = told["replays"]
     assert (found["rendered"], found["own"], found["copies"]) == (99, 30, 7)
     assert any("use --replay N" in line for line in told["notChecked"])
     assert any("registration that it names" in line for line in told["checked"])
+    none = Choice(None, ("none",))
+    monkeypatch.setattr("deniability.cli.isolation.choose_isolation", lambda: none)
+    assert checked(*options).code == 4
+    outside = checked(*options, "--trust-model")
+    assert outside.json["isolation"] == {"mechanism": "none", "reason": "none"}
+    assert outside.json["replays"] == told["replays"]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("isolated")
 def test_v2_searches_again_on_an_isolated_model(checked, folder, registered):
-    told = checked(
+    ran = checked(
         *("--registration", registered.registration, "--image", folder / "photos"),
         *("--replay", "1", "--require", "v2"),
     )
+    assert ran.code == 0, ran.err
+    told = ran.json
+    assert told["isolation"]["mechanism"] != "none"
     assert told["level"] == "v2"
     first, second = told["replays"]
     assert first["level"] == "v1"
