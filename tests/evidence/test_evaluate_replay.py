@@ -37,7 +37,7 @@ from deniability.stats.evaluation import (
     uniformity_test,
 )
 from deniability.stats.evaluation_words import evaluation_scope
-from deniability.stats.replication import lowest_compared, paired_level
+from deniability.stats.replication import Tally, lowest_compared, paired_level
 from deniability.stats.verdict import thresholds
 from deniability.verify.evaluation import verify_evaluation
 from deniability.wire.evaluation import NotApplied
@@ -488,3 +488,34 @@ def test_hidden_denials_are_found_out(trapdoor):
 def test_nothing_and_too_much_are_refused_at_once(honest, toys, count):
     with pytest.raises(InputError, match="--replay"):
         v2(honest, toys, count=count)
+
+
+@pytest.mark.slow
+def test_honest_evaluations_of_a_search_by_luck_are_seldom_refused(tmp_path, monkeypatch):
+    """Searches that end anywhere, none with the signer's seeds, as if on another machine."""
+    seed = evaluation_search.secrets.token_bytes
+    for name in ("evaluation_restart_seed", "control_restart_seed"):
+        monkeypatch.setattr(evaluation_search, name, lambda *_, **__: seed(32))
+    refused, pooled = 0, Tally()
+    for number in range(4):
+        place = tmp_path / str(number)
+        place.mkdir()
+        module = toy.Smooth(seed=number, dimension=8)
+        generator = toy.make_generator(module, name=f"toy{number}.pt", dimension=8)
+        made = toy.register_toy(generator, place, toy.BY_LUCK)
+        extent = Extent(own=60, strangers=6, only=("lossless",))
+        verified = evaluate(
+            made, key=toy.KEY, output=place / "e.json", extent=extent, cache=place / "cache"
+        ).verified
+        toys = (generator, made, place / "registration.json")
+        for _ in range(5):
+            try:
+                found = v2(verified, toys, only=("own", "noise-0.1", "pruned-0.5"), count=20)
+            except ReplayError:
+                refused += 1
+            else:
+                pooled += found.own + found.controls + found.strangers
+    assert refused <= 4  # of 20; 5 or more are as rare as 0.003, at 0.05 each
+    for stated, m in ((pooled.stated_low, pooled.low), (pooled.stated_high, pooled.high)):
+        assert m > 100
+        assert 0.23 < stated / m < 0.43
