@@ -80,7 +80,7 @@ class EvaluationSearch:
             "seeds and once from own ones.",
             f"One of the three searches ended clearly (by a factor of {CLEAR}) below the others "
             f"for {every.low} of them, in {every.stated_low} the evaluation's; clearly above for "
-            f"{every.high}, in {every.stated_high} the evaluation's. That is as if by chance.",
+            f"{every.high}, in {every.stated_high} the evaluation's: no more often than by chance.",
             f"{sum(one.count for one in fresh)} fresh own outputs by this verifier's randomness: "
             f"{sum(one.denied for one in fresh)} denied, where the evaluation has "
             f"{sum(one.stated_denied for one in fresh)} of {sum(one.stated for one in fresh)}; "
