@@ -21,9 +21,9 @@ from deniability.wire.binding import Binding
 from deniability.wire.edits import EditName
 from deniability.wire.exclusion import Exclusion
 
-_Count = Annotated[int, Field(ge=0, le=10**9)]
-_Share = Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{6}$")]
-_Bound = Annotated[str, Field(pattern=r"^[0-9.e-]{1,24}$")]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Share = Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{6}$")]
+Bound = Annotated[str, Field(pattern=r"^[0-9.e-]{1,24}$")]
 _Kind = TypeVar("_Kind", bound=WireModel)
 
 
@@ -32,23 +32,23 @@ class LatentsAnswer(WireModel):
 
     level: Literal["v1"]
     verdict: Literal["excluded", "reached", "inconclusive"]
-    restarts: _Count
-    controls: _Count
-    largest_difference: _Share
-    families: _Count | None = None
+    restarts: Count
+    controls: Count
+    largest_difference: Share
+    families: Count | None = None
 
 
 class _SearchNumbers(WireModel):
     """The numbers of V2 that each family of handling has."""
 
-    restarts: _Count
+    restarts: Count
     best: DecimalString | None = None
     prover_residual: DecimalString | None = None
-    extreme: _Count
-    recovered: _Count
-    probed_without_encoder: _Count
-    found_without_encoder: _Count
-    pooled_upper_bound: _Bound
+    extreme: Count
+    recovered: Count
+    probed_without_encoder: Count
+    found_without_encoder: Count
+    pooled_upper_bound: Bound
 
 
 class HandledAnswer(_SearchNumbers):
@@ -61,8 +61,8 @@ class SearchAnswer(_SearchNumbers):
     """The numbers of V2."""
 
     level: Literal["v2"]
-    fresh_controls: _Count
-    detection_probability: _Bound
+    fresh_controls: Count
+    detection_probability: Bound
     full_check: bool
     handled: Annotated[tuple[HandledAnswer, ...], Field(max_length=63)] | None = None
 
@@ -72,9 +72,9 @@ class BindingAnswer(WireModel):
 
     level: Literal["v1"]
     verdict: Literal["bound", "not-bound"]
-    pictures: _Count
-    latents: _Count
-    largest_difference: _Share
+    pictures: Count
+    latents: Count
+    largest_difference: Share
 
 
 def check_binding_answer(answer: Answer, binding: Binding) -> None:
@@ -83,11 +83,11 @@ def check_binding_answer(answer: Answer, binding: Binding) -> None:
     Raises IsolationError.
     """
     if not len(answer.values) == len(answer.lines) == 1:
-        raise _wrong("levels", "1", f"{len(answer.values)}")
-    found = _parsed(BindingAnswer, answer.values[0])
-    _same("verdict", binding.result.verdict, found.verdict)
-    _same("pictures", len(binding.pictures), found.pictures)
-    _same("latents", sum(p.latent is not None for p in binding.pictures), found.latents)
+        raise wrong("levels", "1", f"{len(answer.values)}")
+    found = parsed(BindingAnswer, answer.values[0])
+    same("verdict", binding.result.verdict, found.verdict)
+    same("pictures", len(binding.pictures), found.pictures)
+    same("latents", sum(p.latent is not None for p in binding.pictures), found.latents)
 
 
 def check_answer(answer: Answer, exclusion: Exclusion, count: int | None) -> None:
@@ -97,57 +97,60 @@ def check_answer(answer: Answer, exclusion: Exclusion, count: int | None) -> Non
     """
     wanted = (LatentsAnswer,) if count is None else (LatentsAnswer, SearchAnswer)
     if not len(wanted) == len(answer.values) == len(answer.lines):
-        raise _wrong("levels", f"{len(wanted)}", f"{len(answer.values)}")
-    _check_latents(_parsed(LatentsAnswer, answer.values[0]), exclusion)
+        raise wrong("levels", f"{len(wanted)}", f"{len(answer.values)}")
+    _check_latents(parsed(LatentsAnswer, answer.values[0]), exclusion)
     if count is not None:
-        _check_search(_parsed(SearchAnswer, answer.values[1]), exclusion, count)
+        _check_search(parsed(SearchAnswer, answer.values[1]), exclusion, count)
 
 
 def _check_latents(answer: LatentsAnswer, exclusion: Exclusion) -> None:
     claimed = exclusion.finding.verdict
     if claimed != "inconclusive":
-        _same("verdict", claimed, answer.verdict)
+        same("verdict", claimed, answer.verdict)
     handled = exclusion.handled or ()
     traces = (exclusion.restarts, *(one.restarts for one in handled))
     sets = (exclusion.controls, *(one.controls for one in handled))
-    _same("restarts", sum(r.stop != "notRun" for trace in traces for r in trace), answer.restarts)
-    _same("controls", sum(len(one.controls) for one in sets), answer.controls)
-    _same("families", len(sets) if handled else None, answer.families)
+    same("restarts", sum(r.stop != "notRun" for trace in traces for r in trace), answer.restarts)
+    same("controls", sum(len(one.controls) for one in sets), answer.controls)
+    same("families", len(sets) if handled else None, answer.families)
 
 
 def _check_search(answer: SearchAnswer, exclusion: Exclusion, count: int) -> None:
     alpha = Fraction(exclusion.protocol.alpha)
-    _same("freshControls", count, answer.fresh_controls)
+    same("freshControls", count, answer.fresh_controls)
     detection = decimal_down(detection_probability(count, alpha), 6)
-    _same("detectionProbability", detection, answer.detection_probability)
-    _same("fullCheck", count * alpha >= 3, answer.full_check)
+    same("detectionProbability", detection, answer.detection_probability)
+    same("fullCheck", count * alpha >= 3, answer.full_check)
     first, *families = exclusion.finding.families
     further = answer.handled or ()
-    _same("handled", [one.edit for one in families], [one.family for one in further])
+    same("handled", [one.edit for one in families], [one.family for one in further])
     for family, found in zip((first, *families), (answer, *further), strict=True):
-        _same("proverResidual", family.statistic, found.prover_residual)
+        same("proverResidual", family.statistic, found.prover_residual)
         for field in ("extreme", "recovered", "probed_without_encoder"):
             if getattr(found, field) > count:
-                raise _wrong(field, f"at most {count}", str(getattr(found, field)))
+                raise wrong(field, f"at most {count}", str(getattr(found, field)))
         bound = decimal_up(upper_bound(family.k + found.extreme, family.n + count), 6)
-        _same("pooledUpperBound", bound, found.pooled_upper_bound)
+        same("pooledUpperBound", bound, found.pooled_upper_bound)
 
 
-def _parsed(kind: type[_Kind], value: dict[str, Any]) -> _Kind:
+def parsed(kind: type[_Kind], value: dict[str, Any]) -> _Kind:
+    """Parse the numbers of one level. Raises IsolationError unless they have this shape."""
     try:
         return kind.model_validate_json(canonical_json(value), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise _wrong(where[:80], first["msg"][:200], "something else") from error
+        raise wrong(where[:80], first["msg"][:200], "something else") from error
 
 
-def _same(field: str, expected: object, found: object) -> None:
+def same(field: str, expected: object, found: object) -> None:
+    """Refuse a number that does not follow. Raises IsolationError."""
     if expected != found:
-        raise _wrong(field, str(expected), str(found))
+        raise wrong(field, str(expected), str(found))
 
 
-def _wrong(field: str, expected: str, found: str) -> IsolationError:
+def wrong(field: str, expected: str, found: str) -> IsolationError:
+    """Return the refusal of an answer."""
     return IsolationError(
         "the model's process gave an answer that cannot be right",
         where=f"--model: {field}",

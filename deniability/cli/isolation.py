@@ -12,13 +12,15 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deniability.cli.answers import check_answer, check_binding_answer
+from deniability.cli.evaluation_answers import check_evaluation_answer
 from deniability.cli.options import Device
+from deniability.cli.outputs import latents_beside
 from deniability.crypto.canonical import canonical_json
 from deniability.errors import CommitmentError, DeniabilityError, InputError
 from deniability.generators.builtin import BUILTIN
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from deniability.cli.verification import VerificationRequest
     from deniability.evidence.progress import Progress
     from deniability.verify.binding import VerifiedBinding
-    from deniability.verify.bundle import VerifiedBundle
+    from deniability.verify.bundle import VerifiedBundle, VerifiedRegistration
+    from deniability.verify.evaluation import VerifiedEvaluation
     from deniability.wire.registration import ModelDescriptor
 
 _CHUNK = 1 << 20
@@ -188,6 +191,62 @@ def replay_binding_isolated(
         }
         answer = _ask(isolation, request, "isolated_binding", message, exhibits, scratch, progress)
     check_binding_answer(answer, binding)
+    return answer
+
+
+def replay_evaluation_isolated(
+    isolation: Isolation,
+    request: VerificationRequest,
+    verified: VerifiedEvaluation,
+    registration: VerifiedRegistration | None,
+    pictures: Mapping[str, Sequence[Path]],
+    progress: Progress,
+) -> Answer:
+    """Run V1 of an evaluation, and V2 if it was asked for, in a child.
+
+    Args:
+        isolation: the mechanism.
+        request: what the verifier brought; `registration` in it is the file of that.
+        verified: the evaluation.
+        registration: that it names, if it was brought.
+        pictures: of the groups that were brought, in their order.
+        progress: is told what happens.
+
+    Returns:
+        its checked answer.
+
+    Raises as `replay_isolated`.
+
+    """
+    evaluation = verified.evaluation
+    files = {group.name: group.files or () for group in evaluation.groups}
+    with tempfile.TemporaryDirectory(prefix="deniability-") as folder:
+        given, scratch = Path(folder).resolve() / "given", Path(folder).resolve() / "scratch"
+        scratch.mkdir()
+        exhibits = _Exhibits(given)
+        message: dict[str, str | int] = {
+            "evaluation": exhibits.add(request.bundle, "evaluation", None),
+            "model": _copy_model(exhibits, str(request.model), evaluation.model),
+            "pictures": str(given),
+            "signer": base64.b64encode(verified.signer.der).decode("ascii"),
+            "payload": verified.payload_digest,
+            "options": json.dumps(dataclasses.asdict(request.flags.options())),
+        }
+        if registration is not None and request.registration is not None:
+            copy = exhibits.add(request.registration, "registration", None)
+            side, name = latents_beside(request.registration), latents_beside(Path(copy)).name
+            wanted = (registration.registration.sidecar.sha256,)
+            exhibits.add(side, "registration latents", wanted, name=name)
+            message["registration"] = copy
+            message["registrar"] = base64.b64encode(registration.signer.der).decode("ascii")
+        for group, images in pictures.items():
+            for number, (file, image) in enumerate(zip(files[group], images, strict=True)):
+                exhibits.add(image, f"{group} picture", (file.sha256,), name=f"{number:04d}")
+        if request.replay is not None:
+            message["count"] = request.replay
+        module = "isolated_evaluation"
+        answer = _ask(isolation, request, module, message, exhibits, scratch, progress)
+    check_evaluation_answer(answer, evaluation, request.replay)
     return answer
 
 

@@ -47,6 +47,8 @@ class VerificationRequest:
         vouched: whether examiners' attestations were brought, which may state more.
         trust_model: whether the model may be run without isolation.
         time_limit, memory_limit: of its process, in seconds and GiB; None: the usual ones.
+        folders: of pictures of an evaluation.
+        registration: that an evaluation names.
 
     """
 
@@ -62,6 +64,8 @@ class VerificationRequest:
     trust_model: bool = False
     time_limit: int | None = None
     memory_limit: int | None = None
+    folders: tuple[Path, ...] = ()
+    registration: Path | None = None
 
     @property
     def level(self) -> Level:
@@ -69,6 +73,17 @@ class VerificationRequest:
         if self.model is None:
             return Level.V0
         return Level.V1 if self.replay is None else Level.V2
+
+    @property
+    def unusual(self) -> bool:
+        """Whether it is what nobody asks of a bundle, so that the file is looked at first."""
+        return (
+            (self.model is not None and self.image is None)
+            or (self.replay is not None and self.model is None)
+            or self.require > self.level
+            or len(self.folders) > 1
+            or self.registration is not None
+        )
 
 
 @dataclass
@@ -101,14 +116,19 @@ class VerificationReport:
             )
 
 
-def check_request(request: VerificationRequest, require: Level) -> None:
-    """Refuse what cannot lead to the level asked for, before anything is read."""
-    if request.model is not None and request.image is None:
+def check_request(request: VerificationRequest, require: Level, *, pictures: bool = True) -> None:
+    """Refuse what cannot lead to the level asked for, before anything is looked at.
+
+    `pictures`: whether V1 needs them, which that of an evaluation does not.
+    """
+    if pictures and request.model is not None and request.image is None:
         raise UsageError("V1 needs the picture too", where="--image", found="only --model")
+    model = "--image and --model" if pictures else "--model"
     if request.replay is not None and request.model is None:
-        raise UsageError("V2 needs --image and --model", where="--replay")
+        raise UsageError(f"V2 needs {model}", where="--replay")
     if require > request.level and not request.vouched:
-        needs = "--image and --model" if require is Level.V1 else "--image, --model and --replay N"
+        both = "--image, --model and --replay N" if pictures else "--model and --replay N"
+        needs = model if require is Level.V1 else both
         raise UncheckedError(
             f"level {require} cannot be reached with what was given",
             where="--require",

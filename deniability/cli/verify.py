@@ -47,7 +47,11 @@ from deniability.cli.verify_binding import (
     refuse_others,
     verify_binding_file,
 )
-from deniability.cli.verify_evaluation import compare_evaluation, verify_evaluation_file
+from deniability.cli.verify_evaluation import (
+    compare_evaluation,
+    is_evaluation,
+    verify_evaluation_file,
+)
 from deniability.cli.withdraw import check_withdrawals, read_withdrawals
 from deniability.errors import StatementError
 from deniability.wire.statement import BINDING_TYPE, EVALUATION_TYPE
@@ -69,9 +73,11 @@ def verify(
         Path, typer.Argument(help="The bundle; or an attribution, a binding or an evaluation.")
     ],
     image: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--image", help="The accused picture; of a binding the folder of its pictures."
+            "--image",
+            help="The accused picture; of a binding the folder of its pictures, of an evaluation "
+            "that of strangers' pictures, repeatable there.",
         ),
     ] = None,
     model: Annotated[
@@ -119,7 +125,10 @@ def verify(
     replay: Annotated[
         int | None,
         typer.Option(
-            "--replay", min=1, help="V2: search again, with this many fresh controls of your own."
+            "--replay",
+            min=1,
+            help="V2: search again, with this many fresh controls of your own; of an evaluation "
+            "for so many pictures of each group.",
         ),
     ] = None,
     require: Annotated[
@@ -179,6 +188,14 @@ def verify(
             help="The evaluation that the bundle cites: its figures have to be the same.",
         ),
     ] = None,
+    registration: Annotated[
+        Path | None,
+        typer.Option(
+            "--registration",
+            help="The registration that an evaluation names, its latents file beside it. Default: "
+            "MODEL.registration.json beside the model, if it is that one.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -188,22 +205,25 @@ def verify(
     from deniability.verify.bundle import VerifiedBundle  # noqa: PLC0415
 
     out = Output(json, quiet)
-    models = model or []
+    models, images = model or [], image or []
     witnesses = Witnesses(tuple(attestation or ()), tuple(examiner or ()), examiners)
     request = VerificationRequest(
-        *(bundle, image, models[0] if models else None, latents, flags, replay, device, require),
+        bundle,
+        next(iter(images), None),
+        next(iter(models), None),
+        *(latents, flags, replay, device, require),
         vouched=bool(witnesses.files),
         trust_model=trust_model,
         time_limit=time_limit,
         memory_limit=memory_limit,
+        folders=tuple(images),
+        registration=registration,
     )
-    check_request(request, require)
+    raw = _read_for(request)
     signing = signing_examiner(attest, attest_key)
     withdrawals = read_withdrawals(withdrawal)
     report = VerificationReport(checked=[_V0_CHECKED], accused_at=read_accused_at(accused_at))
-    trust, source = _trust(key)
-    trust = replace(trust, tsa_roots=read_roots(tsa_root))
-    raw = _read(bundle)
+    trust, source = _trust(key, tsa_root)
     try:
         verified = _verify_bytes(raw, bundle, trust)
     except StatementError as cause:
@@ -217,12 +237,14 @@ def verify(
                 "--beacon-file": beacon_file,
                 "--chain": chain,
                 "--evaluation": evaluation,
-                "--replay": replay,
+                "--model (the second)": models[1:] or None,
             }
         )
         if cause.found == EVALUATION_TYPE:
-            verify_evaluation_file(out, raw, request, trust, source, obtained, withdrawals)
+            refuse_others({"--latents": latents, "--obtained": obtained})
+            verify_evaluation_file(out, raw, request, trust, source, withdrawals)
         else:
+            refuse_others({"--replay": replay})
             verify_binding_file(out, raw, request, trust, source, obtained, withdrawals)
         return
     if not isinstance(verified, VerifiedBundle):
@@ -265,6 +287,20 @@ def verify(
     )
 
 
+def _read_for(request: VerificationRequest) -> bytes:
+    """Read the file; refuse what is of no use for it, or cannot reach the level asked for."""
+    raw = _read(request.bundle)
+    evaluated = request.unusual and is_evaluation(raw)
+    check_request(request, request.require, pictures=not evaluated)
+    if evaluated:
+        return raw
+    if request.registration is not None:
+        raise UsageError("an option for an evaluation alone", where="--registration")
+    if len(request.folders) > 1:
+        raise UsageError("several pictures for one", where="--image", found=str(request.folders[1]))
+    return raw
+
+
 def _levels_left(reached: Level) -> list[str]:
     """Say which levels were not checked, and what they need."""
     lines = {
@@ -276,17 +312,20 @@ def _levels_left(reached: Level) -> list[str]:
     return [line for level, line in lines.items() if level > reached]
 
 
-def _trust(keys: list[Path] | None) -> tuple[TrustPolicy, str]:
+def _trust(keys: list[Path] | None, roots: list[Path] | None) -> tuple[TrustPolicy, str]:
     from deniability.verify.trust import (  # noqa: PLC0415
         TrustPolicy,
         default_trust_folder,
         load_trust_store,
     )
 
+    authorities = read_roots(roots)
     if keys:
-        return TrustPolicy.from_key_files(keys), "given with --key"
-    folder = default_trust_folder()
-    return load_trust_store(folder), f"trusted in {folder}"
+        policy, source = TrustPolicy.from_key_files(keys), "given with --key"
+    else:
+        folder = default_trust_folder()
+        policy, source = load_trust_store(folder), f"trusted in {folder}"
+    return replace(policy, tsa_roots=authorities), source
 
 
 def _read(path: Path) -> bytes:

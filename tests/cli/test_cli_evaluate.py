@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from deniability.generators.builtin import photo_path
+from deniability.sandbox.choose import Choice, choose_isolation
 
 FEW = ("--family", "lossless", "--own", "30", "--strangers", "2")
 
@@ -63,12 +64,95 @@ def test_verify_says_what_was_not_checked(deny, folder, registered, home):
     shown = deny("verify", folder / "evaluation.json", *key, "--json").json
     assert shown["level"] == "v0"
     assert any("signer's word" in line for line in shown["notChecked"])
-    other = deny("verify", folder / "evaluation.json", *key, "--replay", "5", "--model", "builtin")
-    assert other.code == 2
-    model = ("--model", "builtin", "--image", folder / "photos" / "boot.jpg")
-    assert deny("verify", folder / "evaluation.json", *key, *model).code == 2
     inspected = deny("inspect", folder / "evaluation.json")
     assert "evaluation: how often the procedure is wrong on a model" in inspected.out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--replay", "5"), 2, "V2 needs --model"),
+        (("--image", "photos"), 2, "without the model"),
+        (("--registration", "registration.json"), 2, "without the model"),
+        (("--model", "builtin", "--latents", "x.safetensors"), 2, "--latents"),
+        (("--model", "builtin", "--model", "builtin-twin"), 2, "--model"),
+        (("--model", "builtin-twin"), 3, "not the model that the bundle is about"),
+        (("--model", "builtin", "--image", "plots"), 2, "plots"),
+        (("--model", "builtin", "--image", "."), 3, "do not hold the pictures"),
+        (("--model", "builtin", "--registration", "none.json"), 2, "none.json"),
+        (("--require", "v1"), 4, "--model"),
+        (("--model", "builtin", "--require", "v2"), 4, "--replay"),
+    ],
+)
+def test_what_leads_to_no_level_is_refused(deny, folder, registered, home, options, code, words):
+    del home
+    key = ("--key", registered.public_key)
+    ran = deny("verify", folder / "evaluation.json", *key, *options)
+    assert ran.code == code
+    assert words in ran.err
+    assert "consistent" not in ran.out
+
+
+@pytest.fixture
+def checked(deny, folder, registered, home):
+    """Run `verify` with the model."""
+    del home
+
+    def run(*options):
+        return deny(
+            *("verify", folder / "evaluation.json", "--key", registered.public_key),
+            *("--model", "builtin", *options, "--json"),
+        )
+
+    return run
+
+
+@pytest.fixture
+def isolated():
+    if choose_isolation().isolation is None:
+        pytest.skip("no isolation here")
+
+
+@pytest.mark.usefixtures("isolated")
+def test_v1_measures_the_rule_on_an_isolated_model(checked, registered, monkeypatch):
+    options = ("--registration", registered.registration, "--require", "v1")
+    ran = checked(*options)
+    assert ran.code == 0, ran.err
+    told = ran.json
+    assert told["isolation"]["mechanism"] != "none"
+    assert told["level"] == "v1"
+    assert "the residuals are the signer's word" in told["summary"]
+    (found,) = told["replays"]
+    assert (found["rendered"], found["own"], found["copies"]) == (99, 30, 7)
+    assert any("use --replay N" in line for line in told["notChecked"])
+    assert any("registration that it names" in line for line in told["checked"])
+    none = Choice(None, ("none",))
+    monkeypatch.setattr("deniability.cli.isolation.choose_isolation", lambda: none)
+    assert checked(*options).code == 4
+    outside = checked(*options, "--trust-model")
+    assert outside.json["isolation"] == {"mechanism": "none", "reason": "none"}
+    assert outside.json["replays"] == told["replays"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("isolated")
+def test_v2_searches_again_on_an_isolated_model(checked, folder, registered):
+    ran = checked(
+        *("--registration", registered.registration, "--image", folder / "photos"),
+        *("--replay", "1", "--require", "v2"),
+    )
+    assert ran.code == 0, ran.err
+    told = ran.json
+    assert told["isolation"]["mechanism"] != "none"
+    assert told["level"] == "v2"
+    first, second = told["replays"]
+    assert first["level"] == "v1"
+    assert second["encoder"] == "registered"
+    assert second["leftOut"] == []
+    assert second["own"]["pictures"] == second["fresh"][0]["outputs"] == 1
+    assert "the search was re-run in part" in told["summary"]
+    assert any("A full check takes 60" in line for line in told["checked"])
+    assert all("residuals" not in line for line in told["notChecked"])
 
 
 def test_a_bundle_cites_it_and_old_ones_say_that_they_do_not(

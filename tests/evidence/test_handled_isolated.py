@@ -11,7 +11,10 @@ import toy_evidence as toy
 from PIL import Image
 
 from deniability.cli.answers import check_answer
+from deniability.cli.evaluation_answers import check_evaluation_answer
 from deniability.crypto.canonical import canonical_json
+from deniability.evidence.evaluate import Extent, evaluate
+from deniability.evidence.evaluate_groups import Strangers
 from deniability.evidence.prove import read_exhibit
 from deniability.evidence.register import sidecar_path
 from deniability.evidence.replay import isolated
@@ -22,6 +25,7 @@ from deniability.sandbox.choose import choose_isolation
 from deniability.sandbox.conversation import converse
 from deniability.sandbox.interface import Grants, Limits, Program
 from deniability.sandbox.python import search_path
+from deniability.stats.evaluation_words import COPIES
 
 HERE = Path(__file__).resolve().parent
 SIDE = toy.Larger.SIDE
@@ -95,6 +99,53 @@ def test_a_sealed_child_replays_every_family(scripted, tmp_path, made, families,
     )
     check_answer(answer, exclusion, count)
     assert answer.values[0].get("families", 1) == families
+
+
+@pytest.mark.slow
+def test_a_sealed_child_searches_for_an_evaluations_pictures_again(scripted, tmp_path):
+    choice = choose_isolation()
+    if choice.isolation is None:
+        pytest.skip("no isolation here: " + "; ".join(choice.reasons))
+    model, options, opened = scripted
+    photos, given = tmp_path / "photos", tmp_path / "given" / "nonmembers-1"
+    for folder in (photos, given, tmp_path / "scratch"):
+        folder.mkdir(parents=True)
+    resized(photos)
+    for number, photo in enumerate(sorted(photos.iterdir())):
+        (given / f"{number:04d}").write_bytes(photo.read_bytes())
+    only = ("lossless", "jpeg-444-50-69", "jpeg-other-encoder", "webp-30-59", "resized-bilinear")
+    made = evaluate(
+        opened,
+        key=toy.KEY,
+        output=tmp_path / "evaluation.json",
+        strangers=Strangers({}, (photos,)),
+        extent=Extent(own=2, strangers=1, only=only),
+        cache=tmp_path / "cache",
+    )
+    message = {
+        "evaluation": str(made.path),
+        "model": str(model),
+        "registration": str(model.parent / "registration.json"),
+        "registrar": base64.b64encode(toy.KEY.public.der).decode(),
+        "pictures": str(given.parent),
+        "signer": base64.b64encode(made.verified.signer.der).decode(),
+        "payload": made.verified.payload_digest,
+        "options": json.dumps(dataclasses.asdict(options)),
+        "count": 1,
+    }
+    answer = converse(
+        choice.isolation,
+        Program("evaluation_child", path=(str(HERE), *search_path()), processes=True),
+        Grants(tmp_path / "scratch", read=(HERE, tmp_path, model.parent)),
+        Limits(memory=8 << 30, seconds=300),
+        request=canonical_json(message),
+        listen=lambda _: None,
+    )
+    check_evaluation_answer(answer, made.verified.evaluation, 1)
+    first, second = answer.values
+    assert first["rendered"] == toy.CODECS.controls
+    assert second["leftOut"] == []
+    assert second["strangers"]["pictures"] == len(only) * (len(COPIES) + 2)
 
 
 def test_the_coefficients_of_a_resized_jpeg_are_kept_before_the_seal(

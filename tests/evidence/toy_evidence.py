@@ -60,7 +60,11 @@ TINY = _protocol("tiny")
 ENCODED = _protocol("encoded", encoder_outputs=128 * 30)
 NO_STEPS = _protocol("no-steps", iterations=0)
 BY_ADAM = _protocol("adam", dense_limit=0, adam_iterations=600, restarts=3)
+#: Searches that are cut off long before they have found anything.
+BY_LUCK = _protocol("by-luck", dense_limit=0, adam_iterations=60, restarts=1)
 BY_CG = _protocol("gncg", dense_limit=0, large_solver="gauss-newton-cg", cg_iterations=16)
+#: As few searches as find this file's toys again.
+BRIEF = _protocol("brief", restarts=2, iterations=10, encoder_outputs=128 * 10)
 #: More restarts on the accused than on a control, and edits of every sort.
 HANDLED = _protocol(
     "handled",
@@ -93,7 +97,19 @@ TWO_STAGES = _protocol(
     stages="mapping-synthesis",
     edits=("mirrored", "tone"),
 )
-ALL = (TINY, ENCODED, NO_STEPS, BY_ADAM, BY_CG, HANDLED, CODECS, BFLOAT16, TWO_STAGES)
+ALL = (
+    TINY,
+    ENCODED,
+    BRIEF,
+    BY_LUCK,
+    NO_STEPS,
+    BY_ADAM,
+    BY_CG,
+    HANDLED,
+    CODECS,
+    BFLOAT16,
+    TWO_STAGES,
+)
 
 
 class Smooth(nn.Module):

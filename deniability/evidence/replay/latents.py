@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import torch
 
 from deniability.errors import ReplayError
-from deniability.evidence.calibrate import (
-    control_latents,
-    control_observations,
-    statistic_at,
-    true_numbers,
-)
+from deniability.evidence.calibrate import statistic_at
 from deniability.evidence.mismatch import measure_mismatches
 from deniability.evidence.progress import Progress, Silent
 from deniability.evidence.prove import is_pixel_for_pixel
 from deniability.evidence.replay.case import Case, Family, open_case
+from deniability.evidence.replay.controls import (
+    BY_PROCESSOR,
+    comparison_threshold,
+    evaluated_again,
+)
 from deniability.evidence.replay.rows import check_digest, check_label, rows_of
 from deniability.generators.base import Generator
 from deniability.inversion.solution import Restart, Stop
 from deniability.stats.sentence import model_cautions
-from deniability.stats.verdict import decide, reached_threshold, residual, thresholds
+from deniability.stats.verdict import decide, residual, thresholds
 from deniability.verify.bundle import VerifiedBundle
 from deniability.wire.controls import Control, ControlSet, Mismatch
 from deniability.wire.exclusion import Exclusion, Finding, HandledSearch
-from deniability.wire.numbers import decimal_string, decimal_string_up
-from deniability.wire.protocol import MismatchWay
+from deniability.wire.numbers import decimal_string
 from deniability.wire.restarts import RestartRecord, Restarts
 
 #: A stored residual is believed if ours is within this share of it, plus `_ABSOLUTE`, plus half
@@ -37,11 +34,6 @@ from deniability.wire.restarts import RestartRecord, Restarts
 #: and there, which near the floor is all there is. The finding is decided from our own residuals.
 _RELATIVE = 0.02
 _ABSOLUTE = 2e-9
-#: Ways to produce outputs whose rounding is the processor's own: another machine's pictures, and so
-#: the truths, are others. They are compared within this many of our own thresholds of the family,
-#: and the larger truth counts.
-_BY_PROCESSOR: frozenset[MismatchWay] = frozenset({"bfloat16", "float16"})
-_OWN_ROUNDING = 2
 _NO_ROOT = "0" * 64  # what is decided here is not signed
 
 
@@ -230,26 +222,20 @@ def _controls_again(case: Case, family: Family) -> tuple[ControlSet, list[float]
 
     Pictures, edits and truths come from the derived seeds; mismatches are measured anew.
     """
-    stored, procedure, handling = family.controls, case.procedure, family.handling
-    seeds, drawn = control_latents(procedure, stored.kind)
-    truths = true_numbers(handling, drawn, seeds)
-    latents = rows_of(case, family, "controls", len(truths))
-    ours_true: list[float | None] = []
-    ours_best: list[float | None] = []
-    for start in range(0, len(truths), 256):
-        rows = slice(start, start + 256)
-        observations = control_observations(procedure, handling, drawn[rows], seeds[rows])
-        ours_true += statistic_at(procedure, handling, observations, truths[rows])
-        ours_best += statistic_at(procedure, handling, observations, latents[rows])
+    stored, handling = family.controls, family.handling
+    latents = rows_of(case, family, "controls", len(stored.controls))
+    ours_true, ours_best = evaluated_again(case.procedure, handling, latents)
     controls: list[Control] = []
     differences: list[float] = []
-    threshold = _threshold_for_controls(case, family, ours_true)
+    threshold = comparison_threshold(
+        case.exclusion.protocol, handling, family.finding.threshold, ours_true
+    )
     for control, latent, truth, best in zip(
         stored.controls, latents, ours_true, ours_best, strict=True
     ):
         field = f"{family.prefix}controls.controls.{control.index}"
         differences.append(compare_residuals(control.truth, truth, f"{field}.truth", threshold))
-        theirs = float(control.truth or 0) if handling.way in _BY_PROCESSOR else 0.0
+        theirs = float(control.truth or 0) if handling.way in BY_PROCESSOR else 0.0
         raised_truth = None if truth is None else _raised(max(truth, theirs))
         control = control.model_copy(update={"truth": raised_truth})  # noqa: PLW2901
         if control.residual is None:
@@ -266,24 +252,6 @@ def _controls_again(case: Case, family: Family) -> tuple[ControlSet, list[float]
         controls.append(control.model_copy(update={"residual": raised}))
     update = {"controls": tuple(controls), "mismatches": _mismatches_again(case, family)}
     return stored.model_copy(update=update), differences
-
-
-def _threshold_for_controls(case: Case, family: Family, truths: Sequence[float | None]) -> str:
-    """Return the threshold by which controls' residuals are compared.
-
-    Of our truths where they depend on the processor: the prover's may not widen their own
-    tolerance.
-    """
-    stored = family.finding.threshold
-    if family.handling.way not in _BY_PROCESSOR:
-        return stored
-    ours = reached_threshold(
-        [None if truth is None else decimal_string(truth) for truth in truths],
-        case.exclusion.protocol,
-        family=family.handling.kind.family,
-        edit=family.handling.kind.edit,
-    )
-    return decimal_string_up(max(Fraction(stored), 2 * _OWN_ROUNDING * ours))
 
 
 def _raised(value: float) -> str:
