@@ -1565,7 +1565,7 @@ def attribute(candidates: list[dict[str, Any]]) -> dict[str, Any]:
     words = [WORDS[family] for family in ("lossless", "jpeg") if family in families]
     output, clauses = " or ".join(output for output, _ in words), []
     if "edits" in candidates[0]["protocol"]:
-        output = "an output, unmodified or handled in one of the ways examined,"
+        output = examined_output(candidates[0].get("narrowed"))
         words = [("", OTHER_HANDLING)]
     ways = [reached_edit(c) for c in found["reached"]]
     if len(found["reached"]) == 1 and ways[0] is not None:
@@ -1604,6 +1604,16 @@ def attribute(candidates: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def examined_output(narrowed: list[str] | None) -> str:
+    """Say of what handled outputs an attribution speaks."""
+    if narrowed is None:
+        return "an output, unmodified or handled in one of the ways examined,"
+    ways = ["unmodified" if name == "unedited" else EDITS[name] for name in narrowed]
+    before = ", ".join(ways[:-1])
+    listed = f"{before} or {ways[-1]}" if before else ways[-1]
+    return f"an output in one of these ways ({listed}), to which the search was narrowed,"
+
+
 def reached_edit(candidate: dict[str, Any]) -> str | None:
     """Return the edit through which a candidate is reached, if that is one."""
     finding = candidate["finding"]
@@ -1621,9 +1631,10 @@ def check_attribution(
     for part, name in (("model", "weights"), ("registration", "payload")):
         values = {c[part][name] for c in candidates}
         require(len(values) == len(candidates), "commitment", f"candidates: {part}.{name} twice")
-    edits = candidates[0]["protocol"].get("edits")
+    edits, narrowed = candidates[0]["protocol"].get("edits"), candidates[0].get("narrowed")
     for candidate in candidates:
-        same = candidate["protocol"].get("edits") == edits and "narrowed" not in candidate
+        same = candidate["protocol"].get("edits") == edits
+        same = same and candidate.get("narrowed") == narrowed
         require(same, "commitment", "not the same families of handling in all candidates")
     first = candidates[0]["accused"]
     for candidate in candidates:

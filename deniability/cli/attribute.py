@@ -29,7 +29,15 @@ from deniability.cli.options import (
     choose_device,
     with_model_flags,
 )
-from deniability.cli.prove import Job, chain_of, open_or_register, read_accused
+from deniability.cli.prove import (
+    NARROWED_CODE,
+    HandlingOption,
+    Job,
+    chain_of,
+    narrowed_to,
+    open_or_register,
+    read_accused,
+)
 from deniability.cli.terminal import Output
 
 if TYPE_CHECKING:
@@ -39,9 +47,17 @@ if TYPE_CHECKING:
     from deniability.generators.base import Generator
     from deniability.verify.attribution import VerifiedAttribution
     from deniability.verify.trust import TrustPolicy
+    from deniability.wire.attribution import Attribution
 
 #: Exit codes by verdict: 0 where the question is answered, 11 where it is not.
 ATTRIBUTION_CODES = {"attributed": 0, "none-of-these": 0, "several": 11, "inconclusive": 11}
+
+
+def attribution_code(attribution: Attribution) -> int:
+    """Return the exit code for an attribution; the first of those for narrowed handling is 12."""
+    code = ATTRIBUTION_CODES[attribution.finding.verdict]
+    narrowed = attribution.candidates[0].narrowed is not None
+    return NARROWED_CODE if code == 0 and narrowed else code
 
 
 @with_model_flags
@@ -77,6 +93,7 @@ def attribute(
     tsa: TsaOption = None,
     tsa_root: TsaRootOption = None,
     accused_at: AccusedAtOption = None,
+    handling: HandlingOption = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -85,7 +102,7 @@ def attribute(
     """Search several models for a picture: attributed to one, or none of these (0); or not (11).
 
     Exit code 0: attributed to one of the models, or none of these. 11: several reach it and cannot
-    be told apart, or it is inconclusive.
+    be told apart, or it is inconclusive. 12: as 0, but under narrowed handling.
     """
     from deniability.cli.keyfiles import read_signing_key, signing_key_path  # noqa: PLC0415
     from deniability.cli.progress import reporting  # noqa: PLC0415
@@ -124,6 +141,7 @@ def attribute(
                 resume=resume,
                 stamping=stamping,
                 accused_at=accused,
+                only=narrowed_to(handling),
             )
             for name in model
         }
@@ -240,6 +258,7 @@ def _run(jobs: dict[str, Job], generators: dict[str, Generator], progress: Progr
         output=job.output,
         resume=job.resume,
         progress=progress,
+        only=job.only,
     )
 
 
@@ -286,7 +305,7 @@ def _tell(
     )
 
     finding = verified.attribution.finding
-    code = ATTRIBUTION_CODES[finding.verdict]
+    code = attribution_code(verified.attribution)
     names = {generator.digest: name for name, generator in generators.items()}
     job = next(iter(jobs.values()))
     public = public_file_of(job.key_file, job.key)

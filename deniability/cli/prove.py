@@ -56,6 +56,14 @@ VERDICT_CODES = {"excluded": 0, "reached": 10, "inconclusive": 11}
 #: Excluded, but only some of the preset's families of handling were searched.
 NARROWED_CODE = 12
 _SHOWN = 32  # numbers of a latent
+HandlingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--handling",
+        help="Search only this family of handling of the preset (repeat for several; "
+        "'unedited' for outputs as they are). The finding says so, and excluded exits with 12.",
+    ),
+]
 
 
 def exit_code(exclusion: Exclusion) -> int:
@@ -157,14 +165,7 @@ def prove(
             "rate.",
         ),
     ] = None,
-    handling: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--handling",
-            help="Search only this family of handling of the preset (repeat for several; "
-            "'unedited' for outputs as they are). The finding says so, and excluded exits with 12.",
-        ),
-    ] = None,
+    handling: HandlingOption = None,
     json: Json = False,
     quiet: Quiet = False,
     *,

@@ -27,7 +27,7 @@ from deniability.verify.attribution import VerifiedAttribution, verify_attributi
 from deniability.verify.parse import MAX_BUNDLE_BYTES, MAX_VALUES
 from deniability.verify.trust import TrustPolicy
 from deniability.wire.attribution import MAX_CANDIDATES, MIN_CANDIDATES, Attribution
-from deniability.wire.edits import edits_that_apply
+from deniability.wire.edits import HandlingName, edits_that_apply
 from deniability.wire.files import read_capped, write_atomic
 from deniability.wire.protocol import Protocol, mismatch_ways
 from deniability.wire.statement import ATTRIBUTION_TYPE
@@ -191,6 +191,7 @@ def attribute(
     progress: Progress | None = None,
     cache: Path | None = None,
     batch_limit: int | None = None,
+    only: tuple[HandlingName, ...] | None = None,
 ) -> Attributed:
     """Search every model for the accused picture, decide, sign, write, and verify from disk.
 
@@ -205,6 +206,7 @@ def attribute(
         progress: is told what happens.
         cache: folder of control sets made on demand; the user's cache folder if None.
         batch_limit: most restarts at once; the memory decides if None.
+        only: families of handling that the search is narrowed to; None for all of the presets.
 
     Raises:
         ImageError: the picture cannot be examined for one of the models.
@@ -215,7 +217,7 @@ def attribute(
     report = progress or Silent()
     ordered = sorted(candidates, key=lambda c: c.opened.procedure.model.digest)
     check_models({f"candidate {i}": c.opened.procedure.generator for i, c in enumerate(ordered)})
-    exhibits = _exhibits(image, ordered)
+    exhibits = _exhibits(image, ordered, only)
     check_sizes([c.opened.procedure.protocol for c in ordered], [len(e.families) for e in exhibits])
     digests = [c.opened.procedure.model.digest for c in ordered]
     check_writable(output)
@@ -247,6 +249,7 @@ def attribute(
                 cache=cache,
                 batch_limit=batch_limit,
                 chain=candidate.chain,
+                only=only,
             )
             found.append(examined.exclusion)
         attribution = Attribution(
@@ -275,10 +278,14 @@ def attribute(
     return Attributed(output, verified, tuple(candidate_sidecar(output, d) for d in digests))
 
 
-def _exhibits(image: Path, candidates: Sequence[Candidate]) -> list[Exhibit]:
+def _exhibits(
+    image: Path, candidates: Sequence[Candidate], only: tuple[HandlingName, ...] | None
+) -> list[Exhibit]:
     """Observe the file for every model, and make sure that it was one file each time."""
     procedures = [candidate.opened.procedure for candidate in candidates]
-    exhibits = [read_exhibit(image, p.generator, protocol=p.protocol) for p in procedures]
+    exhibits = [
+        read_exhibit(image, p.generator, protocol=p.protocol, only=only) for p in procedures
+    ]
     for exhibit in exhibits:
         if exhibit.file != exhibits[0].file:
             raise CommitmentError(

@@ -55,7 +55,12 @@ def candidates_caveats(
     """Return the same of every candidate of an attribution; what is not of all says of which."""
     said: dict[str, list[int]] = {}
     for index, bundle in enumerate(bundles):
-        lines = caveats(bundle.dating, accused_at=accused_at, deployment=bundle.deployment)
+        lines = caveats(
+            bundle.dating,
+            accused_at=accused_at,
+            deployment=bundle.deployment,
+            narrowed=bundle.exclusion.narrowed,
+        )
         for line in lines:
             said.setdefault(line, []).append(index + 1)
     return tuple(

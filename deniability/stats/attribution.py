@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from deniability.stats.sentence import NOT_EXAMINED, OTHER_HANDLING, OUTPUT
+from deniability.stats.sentence import NOT_EXAMINED, OTHER_HANDLING, OUTPUT, listed_ways
 from deniability.wire.attribution import AttributionFinding, AttributionVerdict
-from deniability.wire.edits import WORDS, EditName
+from deniability.wire.edits import WORDS, EditName, HandlingName
 from deniability.wire.exclusion import Exclusion, Verdict
 
 _HEADS: dict[AttributionVerdict, str] = {
@@ -21,6 +21,7 @@ _HEADS: dict[AttributionVerdict, str] = {
     "inconclusive": "Inconclusive",
 }
 _HANDLED_OUTPUT = "an output, unmodified or handled in one of the ways examined,"
+_NARROWED_OUTPUT = "an output in one of these ways ({ways}), to which the search was narrowed,"
 _SCOPE = (
     "Examined were the models listed, by digest, and no others: whatever the verdict, the picture "
     "may be by a model that is not listed, and nothing shows which others the signer examined.",
@@ -68,7 +69,7 @@ def attribution_sentence(verdict: AttributionVerdict, candidates: Sequence[Exclu
     output = " or ".join(OUTPUT[name] for name in OUTPUT if name in families)
     missing = [NOT_EXAMINED[name] for name in NOT_EXAMINED if name in families]
     if _handled(candidates):
-        output, missing = _HANDLED_OUTPUT, [OTHER_HANDLING]
+        output, missing = _handled_output(candidates[0].narrowed), [OTHER_HANDLING]
     clauses = [
         _reached([c for c in candidates if c.finding.verdict == "reached"]),
         _excluded([c for c in candidates if c.finding.verdict == "excluded"], output),
@@ -78,6 +79,14 @@ def attribution_sentence(verdict: AttributionVerdict, candidates: Sequence[Exclu
     ]
     said = "; ".join(clause for clause in clauses if clause)
     return f"{_HEADS[verdict]} ({len(candidates)} models examined): {said}."
+
+
+def _handled_output(narrowed: Sequence[HandlingName] | None) -> str:
+    """Say of what outputs an attribution speaks; a search is narrowed alike for every model."""
+    if narrowed is None:
+        return _HANDLED_OUTPUT
+    ways = listed_ways([None if name == "unedited" else name for name in narrowed])
+    return _NARROWED_OUTPUT.format(ways=ways)
 
 
 def _reached(candidates: Sequence[Exclusion]) -> str:

@@ -91,10 +91,13 @@ def finding_sentence(
 
 def handled_output(kind: ObservationKind, edits: Sequence[EditName]) -> str:
     """Say of what kinds of handled outputs a finding speaks."""
-    first = "unmodified" if kind.edit is None else WORDS[kind.edit]
-    ways = [first, *(WORDS[name] for name in edits)]
-    listed = ways[0] if len(ways) == 1 else ", ".join(ways[:-1]) + " or " + ways[-1]
-    return f"an output ({listed}, and then {_STORED[kind.family]})"
+    return f"an output ({listed_ways([kind.edit, *edits])}, and then {_STORED[kind.family]})"
+
+
+def listed_ways(edits: Sequence[EditName | None]) -> str:
+    """List ways of handling in words; None is none."""
+    ways = ["unmodified" if name is None else WORDS[name] for name in edits]
+    return ways[0] if len(ways) == 1 else ", ".join(ways[:-1]) + " or " + ways[-1]
 
 
 _DECODER_CAUTION = (

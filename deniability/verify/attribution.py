@@ -98,12 +98,13 @@ def _check_candidates(attribution: Attribution, where: str) -> None:
                 expected=f"one above {before}",
                 found=after,
             )
-    # One sentence speaks of all of them: the same ways were examined for each, none left out.
-    edits = attribution.candidates[0].protocol.edits
+    # One sentence speaks of all of them: the same ways were examined for each.
+    alike = attribution.candidates[0]
+    edits, narrowed = alike.protocol.edits, alike.narrowed
     for index, candidate in enumerate(attribution.candidates):
         for field, expected, found in (
             ("protocol.edits", edits, candidate.protocol.edits),
-            ("narrowed", None, candidate.narrowed),
+            ("narrowed", narrowed, candidate.narrowed),
         ):
             _equal(field, expected, found, _of(index, where), of="an attribution's candidates")
     seen: dict[str, int] = {}

@@ -106,6 +106,21 @@ def test_a_search_of_ones_own_at_v2(deny, attributed, key, models):
     assert [replay["level"] for replay in ran.json["replays"]] == ["v1", "v2", "v1", "v2"]
 
 
+def test_presets_without_families_are_not_narrowed(deny, attributed, proved, registered, models):
+    twin = attributed.folder / "builtin-twin.registration.json"
+    ran = deny(
+        *("attribute", proved.photo.image, *models, "--handling", "mirrored"),
+        *("--registration", registered.registration, "--registration", twin),
+        *("--key", registered.private_key, "-o", "narrowed.json"),
+    )
+    one_sentence(ran)
+    assert ran.code == 2
+    assert "--handling" in ran.err
+    unknown = deny("attribute", proved.photo.image, *models, "--handling", "upside-down")
+    assert unknown.code == 2
+    assert "no such family of handling" in unknown.err
+
+
 def test_what_does_not_go_with_an_attribution(deny, attributed, key, models, proved, home):
     verify = ("verify", attributed.output, *key)
     image = ("--image", attributed.image)

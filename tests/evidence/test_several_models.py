@@ -8,6 +8,7 @@ import pytest
 import torch
 import toy_evidence as toy
 
+from deniability.cli.attribute import attribution_code
 from deniability.errors import CommitmentError, InputError
 from deniability.evidence.attribute import (
     Candidate,
@@ -18,6 +19,7 @@ from deniability.evidence.attribute import (
     values_of,
 )
 from deniability.evidence.replay import replay_latents
+from deniability.report.wording import candidates_caveats
 from deniability.verify.attribution import verify_attribution
 from deniability.verify.finding import verify_finding
 from deniability.wire.protocol import PRESETS
@@ -149,6 +151,22 @@ def test_a_foreign_picture_is_by_none_however_handled(attributed, tmp_path):
     done = attributed(toy.stranger(tmp_path), "handled", "handled-other")
     assert finding(done).verdict == "none-of-these"
     assert "handled in any one of the ways examined" in done.verified.attribution.scope[2]
+
+
+def test_a_search_narrowed_in_every_model_says_so_and_has_its_exit_code(attributed, tmp_path):
+    only = ("unedited", "mirrored")
+    done = attributed(toy.stranger(tmp_path), "handled", "handled-other", only=only)
+    assert finding(done).verdict == "none-of-these"
+    assert "in one of these ways (unmodified or mirrored), to which the search was" in (
+        finding(done).sentence
+    )
+    candidates = done.verified.attribution.candidates
+    assert all(c.narrowed == only and len(c.finding.families) == 2 for c in candidates)
+    assert attribution_code(done.verified.attribution) == 12
+    (line,) = [x for x in candidates_caveats(done.verified.bundles) if "narrowed" in x]
+    assert line.endswith("than: unedited, mirrored")
+    both = {"candidates": tuple(c.model_copy(update={"narrowed": None}) for c in candidates)}
+    assert attribution_code(done.verified.attribution.model_copy(update=both)) == 0
 
 
 def test_presets_with_other_families_are_not_compared(attributed, tmp_path):

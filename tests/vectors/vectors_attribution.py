@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import vector_parts as v
@@ -145,7 +145,9 @@ def decoder(p: Predicate) -> None:
     mend_one(candidate)
 
 
-def by_handling(*presets: str, change: Callable[[Predicate], Any] | None = None) -> bytes:
+def by_handling(
+    *presets: str, change: Callable[[Predicate], Any] | None = None, finding: bool = True
+) -> bytes:
     """Sign an attribution of models that were searched through families of handling."""
     made = [
         searched(model=f"m{i}", preset=preset)["predicate"]
@@ -156,9 +158,10 @@ def by_handling(*presets: str, change: Callable[[Predicate], Any] | None = None)
     statement = attribution("excluded", "excluded")
     predicate = statement["predicate"]
     predicate |= {"candidates": made, "scope": v.independent.attribution_scope(made)}
+    mended(statement)
     if change is not None:
         change(predicate)
-    return v.sign(mended(statement))
+    return v.sign(mended(statement, finding=finding))
 
 
 def through_an_edit(p: Predicate) -> None:
@@ -177,13 +180,35 @@ def through_an_edit(p: Predicate) -> None:
     mend_one(candidate)
 
 
-def narrow(p: Predicate) -> None:
-    """Narrow the search in one of the models."""
-    candidate = p["candidates"][0]
-    candidate["narrowed"] = ["unedited", "mirrored"]
-    candidate["handled"] = [
-        one for one in candidate["handled"] if one["controls"]["kind"]["edit"] == "mirrored"
-    ]
+def narrow(p: Predicate, which: Sequence[int] = (0,)) -> None:
+    """Narrow the search in these of the models."""
+    for index in which:
+        candidate = p["candidates"][index]
+        candidate["narrowed"] = ["unedited", "mirrored"]
+        candidate["handled"] = [
+            one for one in candidate["handled"] if one["controls"]["kind"]["edit"] == "mirrored"
+        ]
+        mend_one(candidate)
+
+
+def both(p: Predicate) -> None:
+    """Narrow the search alike in both models."""
+    narrow(p, (0, 1))
+
+
+def hide_narrowing(p: Predicate) -> None:
+    """Narrow the search in both models, and leave out that it was."""
+    narrow(p, (0, 1))
+    for candidate in p["candidates"]:
+        del candidate["narrowed"]
+        mend_one(candidate)
+
+
+def narrow_otherwise(p: Predicate) -> None:
+    """Narrow the search in both models, and name the families in another order in one."""
+    narrow(p, (0, 1))
+    candidate = p["candidates"][1]
+    candidate["narrowed"] = candidate["narrowed"][::-1]
     mend_one(candidate)
 
 
@@ -202,6 +227,34 @@ for stage, name, about, build, says in (
         "Families of handling were searched for in one model only.",
         functools.partial(by_handling, HANDLED, "pristine-quick-v1"),
         "protocol.edits",
+    ),
+    (
+        "passing",
+        "none-of-these-narrowed",
+        "The search was narrowed alike in both models, and the sentence says so.",
+        functools.partial(by_handling, HANDLED, HANDLED, change=both),
+        "",
+    ),
+    (
+        "commitment",
+        "attribution-narrowed-otherwise",
+        "The search was narrowed in both models; one names the families in another order.",
+        functools.partial(by_handling, HANDLED, HANDLED, change=narrow_otherwise),
+        "narrowed",
+    ),
+    (
+        "commitment",
+        "attribution-narrowed-in-secret",
+        "Families are missing in both models, and no candidate says that it was narrowed.",
+        functools.partial(by_handling, HANDLED, HANDLED, change=hide_narrowing),
+        "",
+    ),
+    (
+        "statistics",
+        "attribution-narrowed-sentence",
+        "The search was narrowed alike in both models; the sentence is that of a whole search.",
+        functools.partial(by_handling, HANDLED, HANDLED, change=both, finding=False),
+        "finding.sentence",
     ),
     (
         "commitment",

@@ -471,6 +471,17 @@ def test_sentences_and_scope_of_attributions():
         clauses += [words["others"], OTHER_HANDLING]
         head = f"{words[found.verdict]} (2 models examined): "
         assert found.sentence == head + "; ".join(clauses) + "."
+    way = "`an output in one of these ways ({ways}), to which the search was narrowed,`"
+    assert way in " ".join(TEXT.split())
+    for narrowed, ways in (
+        (("unedited",), "unmodified"),
+        (("mirrored", "unedited", "tone"), f"mirrored, unmodified or {WORDS['tone']}"),
+    ):
+        made = [
+            one.model_copy(update={"narrowed": narrowed})
+            for one in handled_candidates("excluded", "excluded")
+        ]
+        assert f"is not {way.strip('`').format(ways=ways)} of" in decide_attribution(made).sentence
 
 
 # --- steps
