@@ -112,7 +112,7 @@ def groups(
         "the twin's": (strangers, made(other, "power-twin")),
         "10 % noise": (strangers, made(noisy, "power-noise")),
         "garments": (strangers, lambda handling, count: handling.save(garments(count))),
-        "faces": (min(strangers, 200), lambda handling, count: handling.save(faces(count))),
+        "faces": (min(strangers, 100), lambda handling, count: handling.save(faces(count))),
     }
 
 

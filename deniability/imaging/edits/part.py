@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -39,6 +42,7 @@ _KERNELS = {
     "bicubic": (_bicubic, Image.Resampling.BICUBIC),
     "lanczos": (_lanczos, Image.Resampling.LANCZOS),
 }
+_SUPPORT = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
 
 
 def span_matrix(start: Tensor, extent: Tensor, source: int, target: int, name: str) -> Tensor:
@@ -109,6 +113,23 @@ class Part(Edit):
             finer = file / extent  # pixels of the file for one of the output
             matrices.append(span_matrix(-start * finer, side * finer, file, side, "bilinear"))
         return self._weighed(seen, *matrices)
+
+    def visible(self) -> npt.NDArray[np.bool_]:
+        """All whose kernel stays within the part: who cuts first and then resizes has no more."""
+        shown = np.zeros((self.file_height, self.file_width), dtype=np.bool_)
+        support, least = _SUPPORT[self.resampling], 1 - _SHARE
+        rows, columns = (
+            slice(edge, file - edge)
+            for file, edge in (
+                (file, math.ceil(support * max(1.0, file / (least * side))))
+                for file, side in (
+                    (self.file_height, self.height),
+                    (self.file_width, self.width),
+                )
+            )
+        )
+        shown[rows, columns] = True
+        return shown
 
     def _spans(self, parameters: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return start and extent of the part, `B` each, of columns and of rows."""
