@@ -116,7 +116,10 @@ def test_presets_without_families_are_not_narrowed(deny, attributed, proved, reg
     one_sentence(ran)
     assert ran.code == 2
     assert "no such families of handling to narrow a search to" in ran.err
-    unknown = deny("attribute", proved.photo.image, *models, "--handling", "upside-down")
+    unknown = deny(
+        *("attribute", proved.photo.image, *models, "--handling", "upside-down"),
+        *("--key", registered.private_key, "-o", "narrowed.json"),
+    )
     assert unknown.code == 2
     assert "no such family of handling" in unknown.err
 
