@@ -207,6 +207,7 @@ def verify(
     out = Output(json, quiet)
     models, images = model or [], image or []
     witnesses = Witnesses(tuple(attestation or ()), tuple(examiner or ()), examiners)
+    report = VerificationReport(checked=[_V0_CHECKED], accused_at=read_accused_at(accused_at))
     request = VerificationRequest(
         bundle,
         next(iter(images), None),
@@ -222,7 +223,6 @@ def verify(
     raw = _read_for(request)
     signing = signing_examiner(attest, attest_key)
     withdrawals = read_withdrawals(withdrawal)
-    report = VerificationReport(checked=[_V0_CHECKED], accused_at=read_accused_at(accused_at))
     trust, source = _trust(key, tsa_root)
     try:
         verified = _verify_bytes(raw, bundle, trust)
