@@ -139,3 +139,37 @@ class StyleGenerator(nn.Module):
 def network() -> StyleGenerator:
     """Build the network; its weights come from whatever seed torch has."""
     return StyleGenerator()
+
+
+class Truncated(nn.Module):
+    """The same with a second input: how much of a style's distance from the mean style is kept.
+
+    That is StyleGAN's truncation (Karras et al. 2019, section B), drawn anew for every picture.
+    """
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = StyleGenerator()
+        with torch.no_grad():
+            styles = self.generator.mapping(torch.randn(8192, LATENT))
+        self.register_buffer("mean", styles.mean(dim=0))
+
+    def mapping(self, z: Tensor, psi: Tensor) -> Tensor:
+        """Map latents `R x 512` and shares `R x 1` to styles `R x 512`."""
+        style: Tensor = self.generator.mapping(z)
+        return self.mean + psi * (style - self.mean)
+
+    def synthesis(self, w: Tensor) -> Tensor:
+        """Return the pictures of styles `R x 512`."""
+        return self.generator.synthesis(w)
+
+    def forward(self, z: Tensor, psi: Tensor) -> Tensor:
+        """Return pictures `R x 3 x 64 x 64`."""
+        return self.synthesis(self.mapping(z, psi))
+
+
+def truncated() -> Truncated:
+    """Build the network with truncation as an input."""
+    return Truncated()

@@ -26,21 +26,30 @@ from torch.nn import functional
 FOLDER = Path(__file__).parent.parent / ".test-data" / "benchmarks" / "zoo"
 _SEED = 1
 _TOML = """\
-[latent]
+[[latent]]
+name = "z"
 shape = {shape}
 prior = "normal"
-
+{more}
 [output]
 range = [{low}, 1]
 size = {size}
 rounding = "round"
 
 [entropy]
-source = "torch-cpu"
+source = "{source}"
 seed_bits = 32
 
 [model]
 factory = "{factory}"
+"""
+_TRUNCATION = """
+[[latent]]
+name = "psi"
+shape = [1]
+prior = "uniform"
+low = 0.5
+high = 1
 """
 
 
@@ -118,13 +127,22 @@ def seeded_stylegan2(_: Tensor) -> nn.Module:
     return stylegan2.network()
 
 
+def truncated_stylegan2(_: Tensor) -> nn.Module:
+    """Draw the weights; styles are nearer to their mean by a share that is an input."""
+    return stylegan2.truncated()
+
+
 #: Makes the generator, its latent's shape, its picture, the low end of its range, its factory.
 ZOO: dict[str, tuple[Callable[[Tensor], nn.Module], list[int], list[int], int, str]] = {
     "mlp-gan": (train_mlp_gan, [32], [1, 28, 28], -1, "zoo_networks:mlp_gan"),
     "vae": (train_vae, [16], [1, 28, 28], 0, "zoo_networks:vae"),
     "diffusion": (train_diffusion, [*diffusion.LATENT], [1, 32, 32], -1, "diffusion:decoder"),
     "stylegan2": (seeded_stylegan2, [512], [3, 64, 64], -1, "stylegan2:network"),
+    "stylegan2-truncated": (truncated_stylegan2, [512], [3, 64, 64], -1, "stylegan2:truncated"),
 }
+
+#: Not trained, so that they need no pictures.
+SEEDED = {"stylegan2", "stylegan2-truncated"}
 
 #: Must not be laid out channels-last: group norm's forward mode takes views of what it gets.
 CONTIGUOUS = {"diffusion"}
@@ -142,7 +160,7 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
     if not weights.exists():
         start = time.perf_counter()
         try:
-            data = torch.empty(0) if name == "stylegan2" else pictures()
+            data = torch.empty(0) if name in SEEDED else pictures()
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_SEED)
                 module = make(data).eval()
@@ -153,7 +171,10 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
         seconds = time.perf_counter() - start
         numbers = sum(p.numel() for p in module.parameters())
         print(f"{name}: {numbers:,} parameters in {seconds:.0f} s", file=sys.stderr)
-    text = _TOML.format(shape=shape, size=size, low=low, factory=factory)
+    more, source = ("", "torch-cpu")
+    if name == "stylegan2-truncated":
+        more, source = (_TRUNCATION, "shake256")
+    text = _TOML.format(shape=shape, size=size, low=low, factory=factory, more=more, source=source)
     (folder / f"{name}.generator.toml").write_text(text)
     return weights
 

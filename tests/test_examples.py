@@ -47,6 +47,14 @@ def test_a_generator_of_several_inputs(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_generator_whose_styles_are_truncated(tmp_path, capsys):
+    verified = example("style_truncation").main(tmp_path)
+    assert verified.exclusion.stages == "mapping-synthesis"
+    assert verified.exclusion.finding.verdict == "reached"
+    assert capsys.readouterr().out.endswith("psi as it was found: 0.600\n")
+
+
+@pytest.mark.slow
 def test_a_generator_as_onnx(tmp_path, capsys):
     pytest.importorskip("onnxscript")
     verified = example("onnx_generator").main(tmp_path)

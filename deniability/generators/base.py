@@ -123,12 +123,7 @@ class Generator:
         given = latents
         if self._mantissa is not None:
             latents = round_mantissa(latents, self._mantissa)
-        parts = [
-            part.reshape(len(latents), *shape)
-            for part, shape in zip(
-                torch.split(latents, self._sizes, dim=1), self._shapes, strict=True
-            )
-        ]
+        parts = self.parts(latents)
         spec = self.spec
         if self.free is not None:  # labels: never rounded as numbers are, never differentiated
             columns = torch.split(given, self._sizes, dim=1)
@@ -145,6 +140,14 @@ class Generator:
                 found=" x ".join(map(str, pictures.shape[-3:])),
             )
         return pictures
+
+    def parts(self, latents: Tensor) -> list[Tensor]:
+        """Split latents `R x d` into the model's inputs, in order, a label still being a number."""
+        split = torch.split(latents, self._sizes, dim=1)
+        return [
+            part.reshape(len(latents), *shape)
+            for part, shape in zip(split, self._shapes, strict=True)
+        ]
 
     def quantise(self, pictures: Tensor) -> Tensor:
         """Return `pictures` (R x C x H x W in [0, 1]) as uint8, the way the service stores them.

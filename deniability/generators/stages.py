@@ -1,7 +1,8 @@
 """Generators in two stages: a mapping network from the latent to a style, and a synthesis network.
 
 That is how StyleGAN and its successors are built (Karras et al. 2019), with these very names. The
-style is the far easier thing to search for, so who can tell the stages apart finds more.
+style is the far easier thing to search for, so who can tell the stages apart finds more. What else
+makes the style, such as how far it is truncated, is an input of the mapping beside the latent.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ class Stages:
 
     def mapping(self, latents: Tensor) -> Tensor:
         """Return the styles of latents `R x d`, flattened: `R x k`."""
-        part = self.generator.spec.latent[0]
-        styles: Tensor = self.generator.module.mapping(latents.reshape(-1, *part.shape))  # type: ignore[operator]
+        styles: Tensor = self.generator.module.mapping(*self.generator.parts(latents))  # type: ignore[operator]
         return styles.flatten(1)
 
     def synthesis(self, styles: Tensor) -> Tensor:
@@ -51,17 +51,17 @@ def stages_of(generator: Generator, draws: Tensor) -> Stages | None:
     Its module must have callables `mapping` and `synthesis` that in turn make the same pictures.
 
     Args:
-        generator: with one latent, which is no label.
+        generator: without labels. Its mapping takes all its latents.
         draws: a few latents `R x d`, which are tried.
 
     """
     spec, module = generator.spec, generator.module
     named = all(callable(getattr(module, name, None)) for name in ("mapping", "synthesis"))
-    if not named or len(spec.latent) != 1 or spec.labels or generator.batching != "together":
+    if not named or spec.labels or generator.batching != "together":
         return None
     try:
         with torch.no_grad():
-            styles = module.mapping(draws.reshape(-1, *spec.latent[0].shape))  # type: ignore[operator]
+            styles = module.mapping(*generator.parts(draws))  # type: ignore[operator]
             stages = Stages(generator, tuple(styles.shape[1:]))
             apart = stages.synthesis(stages.mapping(draws)) - generator(draws)
     except (AttributeError, GeneratorError, RuntimeError, TypeError, ValueError):

@@ -21,6 +21,7 @@ from toy_objectives import (
 
 import deniability.inversion.staged as staged_module
 from deniability.errors import GeneratorError
+from deniability.generators.base import Generator
 from deniability.generators.stages import stages_of
 from deniability.imaging.observation import build_handling
 from deniability.inversion.edited import searched
@@ -127,6 +128,49 @@ def test_stages_are_those_that_make_the_same_pictures(generator):
         assert not has_stages(toy)
         with pytest.raises(GeneratorError, match="two stages"):
             staged_starts(toy, handling_of(toy), LevenbergMarquardt(40))
+
+
+class Truncated(nn.Module):
+    """Brings its styles nearer to a mean by a share that is an input."""
+
+    def __init__(self):
+        super().__init__()
+        self.styles = Mapping()
+        self.synthesis = Smooth(LATENT, SIDE, gain=0.5)
+
+    def mapping(self, z, psi):
+        return 0.2 + psi * (self.styles(z) - 0.2)
+
+    def forward(self, z, psi):
+        return self.synthesis(self.mapping(z, psi))
+
+
+def with_parts(module, *sizes):
+    """A toy generator whose model takes several inputs."""
+    whole = make_generator(module, dimension=sum(sizes), side=SIDE)
+    (part,) = whole.spec.latent
+    parts = tuple(
+        part.model_copy(update={"name": f"part{i}", "shape": (size,)})
+        for i, size in enumerate(sizes)
+    )
+    return Generator(
+        module=module,
+        forward=module,
+        spec=whole.spec.model_copy(update={"latent": parts}),
+        device=whole.device,
+        files=whole.files,
+    )
+
+
+def test_the_mapping_may_take_several_inputs(generator):
+    truncated = with_parts(Truncated(), LATENT, 1)
+    latents = drawn(truncated, 4)
+    stages = stages_of(truncated, latents)
+    with torch.no_grad():
+        assert torch.equal(stages.synthesis(stages.mapping(latents)), truncated(latents))
+    assert has_stages(truncated)
+    # One that leaves an input to the synthesis network is not told apart.
+    assert stages_of(with_parts(generator.module, LATENT, 1), latents) is None
 
 
 def test_a_torchscript_has_stages_too(generator):
