@@ -312,6 +312,8 @@ def _tell(
     light = verify_command(done.path, key=public)
     full = verify_command(done.path, key=public, image=job.image, model=list(jobs))
     out.line(finding.sentence)
+    for caveat in candidates_caveats(verified.bundles, accused_at=job.accused_at):
+        out.field("note", caveat)
     results = []
     for bundle, side in zip(verified.bundles, done.sidecars, strict=True):
         exclusion = bundle.exclusion
@@ -327,8 +329,6 @@ def _tell(
                 "latents": str(side),
             }
         )
-    for caveat in candidates_caveats(verified.bundles, accused_at=job.accused_at):
-        out.field("note", caveat)
     out.field("attribution", str(done.path))
     out.detail("Hand over the attribution, the latents and your public key; then anyone can run:")
     out.line(f"  {light}")

@@ -238,10 +238,10 @@ def _tell(
     out.field("signed by", f"key {verified.signer.keyid} ({source})")
     said = candidates_caveats(verified.bundles, accused_at=report.accused_at)
     caveats = [*said, *report.warnings]
-    for bundle in verified.bundles:
-        out.field("model", candidate_line(bundle.exclusion))
     for caveat in caveats:
         out.field("note", caveat)
+    for bundle in verified.bundles:
+        out.field("model", candidate_line(bundle.exclusion))
     for line in (*report.checked, *report.unchecked):
         out.detail(f"* {line}")
     scopes = [line for bundle in verified.bundles for line in bundle.exclusion.scope]

@@ -36,7 +36,7 @@ def caveats(
     deployment: Deployment | None = None,
     narrowed: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
-    """Return what is said near the top of every answer: of deployment, date and seeds.
+    """Return what is said near the top of every answer: narrowing, deployment, date and seeds.
 
     Args:
         dating: what the bundle shows, to this verifier.
@@ -46,7 +46,7 @@ def caveats(
 
     """
     said = (deployment_line(deployment), _date(dating, accused_at), _seeds(dating))
-    return said if narrowed is None else (*said, f"{_NARROWED}: {', '.join(narrowed)}")
+    return said if narrowed is None else (f"{_NARROWED}: {', '.join(narrowed)}", *said)
 
 
 def candidates_caveats(

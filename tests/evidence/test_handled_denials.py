@@ -187,7 +187,15 @@ class _Recording:
 
 @pytest.mark.parametrize("size", [(24, 20), (12, 14), (14, 13)])
 def test_a_downloaded_jpeg_that_was_resized_or_cut_is_not_excluded(registered, size):
-    """Saved as JPEG, decoded, brought to another size, and stored: as people pass pictures on."""
+    """Saved as JPEG, decoded, brought to another size, and stored: as people pass pictures on.
+
+    Some family that reckons with the JPEG keeps it from `excluded`, whatever the others say.
+    """
+    ways = [
+        name
+        for name in EDITS
+        if name != last_edit(name) and applies(name, model=(SIDE, SIDE), file=size, colour=False)
+    ]
     for number, quality in enumerate((72, 80, 90)):
         file = io.BytesIO()
         Image.fromarray(own(registered, number)).save(file, "JPEG", quality=quality)
@@ -197,7 +205,7 @@ def test_a_downloaded_jpeg_that_was_resized_or_cut_is_not_excluded(registered, s
         else:
             changed = decoded.resize(size[::-1], Image.Resampling.BICUBIC)
         image = saved(registered, np.asarray(changed), f"passed-on-{number}-{size}")
-        assert registered.verdict(image, EVERY).verdict != "excluded"
+        assert registered.verdict(image, EVERY, *ways).verdict != "excluded"
 
 
 def _inverted(pixels):
