@@ -23,7 +23,7 @@ from deniability.generators.entropy import entropy_source
 from deniability.generators.load import load_generator
 from deniability.verify.bundle import VerifiedBundle, verify_bundle
 from deniability.verify.trust import TrustPolicy
-from deniability.wire.protocol import Protocol, preset
+from deniability.wire.protocol import preset
 
 LATENT = 6
 
@@ -110,14 +110,14 @@ def write_model(folder: Path) -> Path:
     return path
 
 
-def main(folder: Path, protocol: Protocol | None = None) -> VerifiedBundle:
+def main(folder: Path) -> VerifiedBundle:
     """Accuse the model of a truncated picture of its own and return the verified bundle."""
     folder.mkdir(parents=True, exist_ok=True)
     key = generate_key()
     generator = load_generator(write_model(folder), device=torch.device("cpu"))
     registration = register(
         generator,
-        protocol=protocol or preset("pristine-quick-v3"),
+        protocol=preset("pristine-quick-v3"),
         key=key,
         output=folder / "model.registration.json",
     )
