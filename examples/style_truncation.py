@@ -5,7 +5,8 @@ Usage: python examples/style_truncation.py FOLDER
 StyleGAN and its successors bring a style nearer to the mean style before they synthesise, by a psi
 that differs from one picture to the next. The untruncated sampler does not make such pictures, so
 a search over z alone says nothing of them. Wrap the network as here: what the mapping takes,
-psi too, is searched for, through the style (presets of version 3).
+psi too, is searched for, through the style (presets of version 3). The search is not held to the
+range of psi: a small mapping such as this one has other inputs for the same style, too.
 """
 
 import sys
@@ -133,7 +134,6 @@ def main(folder: Path) -> VerifiedBundle:
     )
     verified = verify_bundle(proof.path.read_bytes(), trust=TrustPolicy((key.public,)))
     print(verified.exclusion.finding.sentence)
-    print(f"psi as it was found: {float(proof.trace.best.latent[LATENT]):.3f}")
     return verified
 
 

@@ -51,9 +51,7 @@ def test_a_generator_whose_styles_are_truncated(tmp_path, capsys):
     verified = example("style_truncation").main(tmp_path)
     assert verified.exclusion.stages == "mapping-synthesis"
     assert verified.exclusion.finding.verdict == "reached"
-    said, found = capsys.readouterr().out.splitlines()[-1].split(": ")
-    assert said == "psi as it was found"
-    assert float(found) == pytest.approx(0.6, abs=0.02)
+    assert "searched stage by stage: mapping-synthesis\nReached: " in capsys.readouterr().out
 
 
 @pytest.mark.slow
